@@ -1,0 +1,209 @@
+"""The Docker engine: what this machine has, and getting what it lacks.
+
+Supported are Engine 20.10 or later and Compose 2.20 or later. On Debian and Ubuntu, as root, the missing parts are
+installed from the distribution's packages; elsewhere the user gets one line that names what is missing.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.outcome import Mistake, say
+
+ENGINE_AT_LEAST = (20, 10)
+COMPOSE_AT_LEAST = (2, 20)
+DAEMON_START_S = 60  # a cold start on two busy cores took 4 s
+DAEMON_LOG = Path("/var/log/dockerd.log")
+
+DEBIAN_PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx")
+UBUNTU_PACKAGES = ("docker.io", "docker-compose-v2", "docker-buildx")
+DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+Version = tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Machine:
+    """What `docker` on this machine says of itself; a version is None where that part is missing or silent."""
+
+    client: bool  # there is a `docker` on the PATH
+    engine: Version | None  # the daemon's version: proof that it answers
+    complaint: str  # what the client said when the daemon did not answer
+    compose: Version | None
+    buildx: bool
+
+
+def examine() -> Machine:
+    """Ask the daemon and the plugins; a `docker` on the PATH proves nothing."""
+    if shutil.which("docker") is None:
+        return Machine(client=False, engine=None, complaint="", compose=None, buildx=False)
+    engine = _run(["docker", "version", "--format", "{{.Server.Version}}"])
+    compose = _run(["docker", "compose", "version", "--short"])
+    buildx = _run(["docker", "buildx", "version"])
+    return Machine(
+        client=True,
+        engine=_version(engine.stdout) if engine.returncode == 0 else None,
+        complaint=(engine.stderr.strip().splitlines() or [""])[-1],
+        compose=_version(compose.stdout) if compose.returncode == 0 else None,
+        buildx=buildx.returncode == 0,
+    )
+
+
+def ensure() -> Machine:
+    """Return a machine that can run the lab, installing and starting what is missing where that is possible.
+
+    Raises Mistake, with the remedy, where it is not.
+    """
+    machine = examine()
+    if machine.engine is None:
+        if os.environ.get("DOCKER_HOST"):
+            raise Mistake(
+                f"the Docker daemon at DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: "
+                "start it, or unset DOCKER_HOST"
+            )
+        if "permission denied" in machine.complaint.lower():
+            raise Mistake(
+                "this user may not talk to the Docker daemon: run as root, "
+                "or `sudo usermod -aG docker $USER` and log in again"
+            )
+        if shutil.which("dockerd") is None:
+            _install("no Docker engine on this machine", all_packages=True)
+            machine = examine()
+        if machine.engine is None:
+            start_daemon()
+            machine = examine()
+    if machine.compose is None or not machine.buildx:
+        missing = "Docker Compose v2" if machine.compose is None else "docker buildx"
+        _install(f"the Docker engine is here, but {missing} is not", all_packages=False)
+        machine = examine()
+    return check_versions(machine)
+
+
+def check_versions(machine: Machine) -> Machine:
+    """Return the machine if its versions are supported; raise Mistake otherwise."""
+    if machine.engine is None or machine.engine < ENGINE_AT_LEAST:
+        raise Mistake(f"Docker Engine {dotted(machine.engine)} is too old: the lab needs {dotted(ENGINE_AT_LEAST)}")
+    if machine.compose is None or machine.compose < COMPOSE_AT_LEAST:
+        raise Mistake(f"Docker Compose {dotted(machine.compose)} is too old: the lab needs {dotted(COMPOSE_AT_LEAST)}")
+    return machine
+
+
+def dotted(version: Version | None) -> str:
+    """Return 26.1.5 for (26, 1, 5)."""
+    return ".".join(map(str, version)) if version else "(none)"
+
+
+def start_daemon() -> None:
+    """Start dockerd, by systemd where that runs the machine, and wait until it answers. Raises Mistake."""
+    if os.geteuid() != 0:
+        raise Mistake("the Docker daemon is not running: `sudo systemctl start docker`, then type the command again")
+    say("starting the Docker daemon")
+    if Path("/run/systemd/system").is_dir():
+        started = _run(["systemctl", "start", "docker"])
+        if started.returncode != 0:
+            raise Mistake(f"systemd could not start Docker: {started.stderr.strip()}; see `journalctl -u docker`")
+        alive: Callable[[], bool] = lambda: True  # noqa: E731  (systemd tells by its exit code)
+    else:
+        with DAEMON_LOG.open("ab") as log:
+            daemon = subprocess.Popen(
+                ["dockerd"], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        alive = lambda: daemon.poll() is None  # noqa: E731
+    deadline = time.monotonic() + DAEMON_START_S
+    while examine().engine is None:
+        if not alive() or time.monotonic() > deadline:
+            last = DAEMON_LOG.read_text(errors="replace").strip().splitlines()[-1:] if DAEMON_LOG.exists() else []
+            raise Mistake(f"the Docker daemon did not start; {DAEMON_LOG} ends: {' '.join(last)}")
+        time.sleep(0.2)  # pacing of a poll, with a deadline
+
+
+def distribution() -> tuple[str, str]:
+    """Return (ID, VERSION_CODENAME) from os-release, e.g. ("debian", "bookworm")."""
+    release: dict[str, str] = {}
+    for path in (Path("/etc/os-release"), Path("/usr/lib/os-release")):
+        if path.exists():
+            for line in path.read_text().splitlines():
+                key, _, value = line.partition("=")
+                release[key] = value.strip('"')
+            break
+    return release.get("ID", ""), release.get("VERSION_CODENAME", "")
+
+
+def can_install() -> str | None:
+    """Return why this machine's packages cannot be installed from here, or None when they can."""
+    if os.geteuid() != 0:
+        return "run this as root to have it installed"
+    identity, codename = distribution()
+    if (identity, codename) in {("debian", "bookworm"), ("debian", "trixie")} or identity == "ubuntu":
+        return None
+    return f"automatic installation knows Debian 12 and 13 and Ubuntu, not {identity or 'this system'} {codename}"
+
+
+def apt_install(packages: Sequence[str]) -> None:
+    """Install Debian packages without recommendations; raise Mistake with apt's own last word."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for command in (
+        ["apt-get", "update", "-qq"],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+    ):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+            raise Mistake(f"`{' '.join(command)}` failed: {last}")
+
+
+def debian_source() -> str | None:
+    """Return the URI of the Debian archive that this machine's own package source names, or None."""
+    listing = _run(["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"])
+    for line in listing.stdout.splitlines():
+        codename, _, uri = line.partition(" ")
+        if codename in {"bookworm", "trixie"}:
+            return uri.rstrip("/")
+    return None
+
+
+def _install(problem: str, *, all_packages: bool) -> None:
+    obstacle = can_install()
+    if obstacle is not None:
+        raise Mistake(f"{problem}: install Docker Engine 20.10+ with Compose 2.20+ and buildx ({obstacle})")
+    identity, codename = distribution()
+    packages = UBUNTU_PACKAGES if identity == "ubuntu" else DEBIAN_PACKAGES
+    if not all_packages:
+        packages = tuple(name for name in packages if name != "docker.io")
+    say(f"{problem}: installing {', '.join(packages)} from the distribution's packages")
+    if codename == "bookworm":
+        _offer_trixie()
+        packages = tuple(f"{name}/trixie" for name in packages)
+    apt_install(packages)
+
+
+def _offer_trixie() -> None:
+    """Let Debian 12 take single packages from Debian 13: it has no Compose v2 of its own.
+
+    The suite is pinned low, so nothing that is not asked for comes from there.
+    """
+    uri = debian_source()
+    if uri is None:
+        raise Mistake("no Debian package source is configured here: add one to /etc/apt/sources.list.d")
+    Path("/etc/apt/preferences.d/sip-nat-lab").write_text(
+        "Package: *\nPin: release n=trixie\nPin-Priority: 100\n"
+    )
+    Path("/etc/apt/sources.list.d/sip-nat-lab.sources").write_text(
+        f"Types: deb\nURIs: {uri}\nSuites: trixie\nComponents: main\nSigned-By: {DEBIAN_KEYRING}\n"
+    )
+
+
+def _version(text: str) -> Version | None:
+    found = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return tuple(int(part) for part in found.groups() if part) if found else None
+
+
+def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)

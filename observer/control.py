@@ -1,0 +1,51 @@
+"""How phones, taps and the observer talk: one JSON line each way on a Unix socket in the shared volume.
+
+The lab's networks carry the calls and nothing else; what is said here can never be mistaken for one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOM = Path("/lab")
+PATIENCE_S = 120.0  # the longest that anybody works on one request: fifty failing calls and their verdict
+
+Request = dict[str, Any]
+
+
+def ask(name: str, request: Request) -> Request:
+    """Send a request to NAME.sock and return its answer. Raises OSError when nobody is there or no answer comes."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(str(ROOM / f"{name}.sock"))
+        with client.makefile("rw", encoding="utf-8") as lines:
+            lines.write(json.dumps(request) + "\n")
+            lines.flush()
+            line = lines.readline()
+    if not line:
+        raise ConnectionError(f"{name} gave no answer to {request}")
+    answer: Request = json.loads(line)
+    return answer
+
+
+def serve(name: str, answer: Callable[[Request], Request]) -> None:
+    """Answer requests on NAME.sock, one at a time, for ever. The socket appears when requests can be made."""
+    path = ROOM / f"{name}.sock"
+    path.unlink(missing_ok=True)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(str(path))
+        os.chmod(path, 0o666)  # the lab's containers run as different users
+        listener.listen()
+        while True:
+            client, _ = listener.accept()
+            with client, client.makefile("rw", encoding="utf-8") as lines:
+                try:
+                    lines.write(json.dumps(answer(json.loads(lines.readline()))) + "\n")
+                    lines.flush()
+                except (OSError, ValueError, KeyError) as error:
+                    print(f"{name}: a request failed: {error!r}", flush=True)

@@ -1,0 +1,121 @@
+"""What is done to lines because of NATs: Via stamping (RFC 3581), Contacts made public and restored.
+
+The invariant: a phone sees its own Contact as Request-URI, byte for byte, whatever the far end was shown instead.
+"""
+
+from __future__ import annotations
+
+from proxy.core.flow import Address, Flow, is_private
+from proxy.core.remedies import Remedies
+from proxy.core.signer import Signer, pack, unpack
+from proxy.sip import grammar
+from proxy.sip.errors import SipError
+from proxy.sip.headers import Via, parse_name_addr, parse_via
+from proxy.sip.message import Message, Request
+from proxy.sip.uri import Uri
+
+# The requests whose Contact is a dialog's; so are those of their 1xx and 2xx (RFC 3261 §12.1, 3311, 6665, 3515).
+CONTACT_METHODS = frozenset((b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY", b"REFER"))
+
+ALIAS = b"nat"  # the URI parameter in a public Contact that holds the phone's own host and port, signed
+
+
+def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple[Via, Via]:
+    """Write the packet's source into the top Via; return it as it came and as it is now. Raises SipError 400.
+
+    `rport` is filled in even when it was not asked for: phones that do not know RFC 3581 sit behind NATs too.
+    """
+    top = request.top(b"via")
+    if top is None:
+        raise SipError(400, b"No Via")
+    came = parse_via(top)
+    # What is there of the sender's own making is worth nothing: only we know where the packet came from.
+    params = grammar.without_param(came.params, b"received")
+    if remedies.received:
+        params = grammar.with_param(params, b"received", source[0].encode())
+    if remedies.rport:
+        params = grammar.with_param(params, b"rport", b"%d" % source[1])
+    stamped = Via(came.transport, came.host, came.port, params)
+    request.replace_top(b"Via", stamped.encode())
+    return came, stamped
+
+
+def answer_address(via: Via, remedies: Remedies) -> Address:
+    """Return where the answers for this Via go (RFC 3261 §18.2.2, RFC 3581 §4).
+
+    Deviates from RFC 3261: `maddr` is not obeyed, because it lets a sender choose whom our answers hit.
+    """
+    host, port = via.sent_by()
+    received = via.param(b"received") if remedies.received else None
+    rport = via.param(b"rport") if remedies.rport else None
+    return (received.decode("latin-1") if received else host, grammar.decimal(rport, 65535) or port if rport else port)
+
+
+def is_behind_nat(request: Request, via: Via, source: Address) -> bool:
+    """Say whether the sender of a request is a phone behind a NAT: its Via or its Contact is not where it sent from.
+
+    Only the first hop can tell: behind another proxy's Via the packet's source is that proxy's.
+    """
+    if len(request.values(b"via")) > 1:
+        return False
+    return via.sent_by() != source or has_private_contact(request, source)
+
+
+def has_private_contact(message: Message, source: Address) -> bool:
+    """Say whether the Contact is a private address that is not the packet's source."""
+    contact = contact_uri(message)
+    return contact is not None and contact.address() != source and is_private(contact.address()[0])
+
+
+def contact_uri(message: Message) -> Uri | None:
+    """Return the URI of the one Contact, or None: none, several, "*", or a scheme that is not ours to touch."""
+    values = message.values(b"contact")
+    if len(values) != 1 or values[0] == b"*":
+        return None
+    try:
+        return parse_name_addr(values[0]).parsed()
+    except SipError:
+        return None
+
+
+def publish_contact(message: Message, source: Address, signer: Signer) -> None:
+    """Give the Contact the public address it was sent from; its own goes along, signed.
+
+    A stale alias that the phone echoes is replaced, never added to; a Contact that is public already stays as it is.
+    """
+    contact = contact_uri(message)
+    if contact is None or contact.address() == source:
+        return
+    value = parse_name_addr(message.values(b"contact")[0])
+    own = contact.hostport()
+    public = b"[%b]:%d" if ":" in source[0] else b"%b:%d"
+    public = public % (source[0].encode(), source[1])
+    params = grammar.without_param(contact.params, ALIAS)
+    alias = b"%b.%b" % (pack(own), signer.sign(b"contact", own, public))
+    value.uri = contact.at(public, grammar.with_param(params, ALIAS, alias)).encode()
+    if not value.before:  # without angle brackets the parameter would be the header's, not the URI's
+        value.before, value.after = b"<", b">" + value.after
+    message.replace_top(b"Contact", value.encode())
+
+
+def restore_contact(uri: Uri, signer: Signer) -> Uri | None:
+    """Return the phone's own Contact for a public one of our making; None when the URI bears no alias.
+
+    Raises SipError 403 when the alias is not ours: else anybody could have us send anywhere.
+    """
+    alias = uri.param(ALIAS)
+    if alias is None:
+        return None
+    packed, _, signature = alias.partition(b".")
+    try:
+        own = unpack(packed)
+    except ValueError:
+        raise SipError(403, b"Forged Contact") from None
+    if not signer.verify(signature, b"contact", own, uri.hostport()):
+        raise SipError(403, b"Forged Contact")
+    return uri.at(own, grammar.without_param(uri.params, ALIAS))
+
+
+def flow_to(remote: Address, flow: Flow) -> Flow:
+    """Return the flow to a remote address from the local end of another flow."""
+    return Flow(flow.transport, flow.local, remote)

@@ -1,0 +1,50 @@
+"""Is a request fit to be served? RFC 3261 §16.3, in its order: syntax, scheme, Max-Forwards, Proxy-Require."""
+
+from __future__ import annotations
+
+from proxy.sip import framing, grammar
+from proxy.sip.errors import SipError
+from proxy.sip.headers import parse_cseq, parse_name_addr
+from proxy.sip.message import Message, Request
+from proxy.sip.uri import Uri, parse_uri
+
+MAX_MESSAGE_BYTES = 16_384  # a SIP message with a large body is 3 kB; RFC 3261 §18.1.1 wants 65,535 accepted at best
+MAX_HEADER_LINES = 256
+EXTENSIONS: frozenset[bytes] = frozenset()  # what a Proxy-Require may name: nothing yet
+
+
+def validate(request: Request) -> Uri:
+    """Return the Request-URI of a sound request. Raises SipError 400, 416, 420, 483, 505 or 513."""
+    check_head(request)
+    if request.version.upper() != b"SIP/2.0":
+        raise SipError(505)
+    if parse_cseq(request.values(b"cseq")[0])[1] != request.method:
+        raise SipError(400, b"CSeq Method Differs")
+    framing.cut_body(request)
+    uri = parse_uri(request.uri)
+    if request.count(b"max-forwards"):
+        hops = grammar.decimal(request.header(b"max-forwards") or b"", 255)
+        if hops is None:
+            raise SipError(400, b"Bad Max-Forwards")
+        if hops == 0:
+            raise SipError(483)
+    unsupported = [name for name in request.values(b"proxy-require") if name not in EXTENSIONS]
+    if unsupported:
+        raise SipError(420, headers=((b"Unsupported", b", ".join(unsupported)),))
+    return uri
+
+
+def check_head(message: Message) -> None:
+    """Check what requests and responses share (§8.1.1). Raises SipError 400 or 513."""
+    if message.defect is not None:
+        raise SipError(400, message.defect)
+    if len(message.lines) > MAX_HEADER_LINES:
+        raise SipError(513)
+    for name, key in ((b"From", b"from"), (b"To", b"to"), (b"Call-ID", b"call-id"), (b"CSeq", b"cseq")):
+        if message.count(key) != 1 or not message.header(key):
+            raise SipError(400, b"Not Exactly One " + name)
+    if message.count(b"max-forwards") > 1:
+        raise SipError(400, b"Two Max-Forwards")
+    for key in (b"from", b"to"):
+        parse_name_addr(message.header(key) or b"")
+    parse_cseq(message.header(b"cseq") or b"")

@@ -1,0 +1,1 @@
+"""The only place with sockets: datagrams in, effects carried out."""

@@ -1,0 +1,54 @@
+"""The UDP socket: drained at every wake-up, because waking up costs more than reading (RFC 3261 §18)."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Callable
+
+from proxy.core.flow import Address
+
+DRAIN = 64  # datagrams a wake-up: enough to catch up, few enough to let signals and timers in
+BUFFER_BYTES = 65_536
+SOCKET_BUFFER_BYTES = 4 << 20  # a burst of some thousand messages; the kernel may allow less
+
+
+class UdpSocket:
+    """One bound, non-blocking socket."""
+
+    def __init__(self, address: Address) -> None:
+        """Bind. Raises OSError."""
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.setblocking(False)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+        try:
+            self.socket.bind(address)
+        except OSError:
+            self.socket.close()
+            raise
+
+    def drain(self, receive: Callable[[bytes, Address], None]) -> None:
+        """Hand over what has arrived, at most DRAIN datagrams."""
+        recvfrom = self.socket.recvfrom
+        for _ in range(DRAIN):
+            try:
+                data, source = recvfrom(BUFFER_BYTES)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno == errno.ECONNREFUSED:  # an ICMP answer to something that we sent
+                    continue
+                raise
+            receive(data, source)
+
+    def send(self, data: bytes, target: Address) -> str | None:
+        """Send one datagram; return why it could not be sent, or None."""
+        try:
+            self.socket.sendto(data, target)
+        except OSError as error:
+            return error.strerror or str(error)
+        return None
+
+    def close(self) -> None:
+        """Close the socket."""
+        self.socket.close()

@@ -1,0 +1,115 @@
+"""Tokens, parameters and comma lists: the parts of RFC 3261 §25.1 that several headers share."""
+
+from __future__ import annotations
+
+import re
+
+# token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
+TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
+
+# SEMI generic-param, with gen-value = token / host / quoted-string
+PARAM = re.compile(rb';\s*([^;=\s",]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s",]*))?')
+
+# What keeps a comma from separating two values: a quoted string, or an angle-bracketed URI.
+_UNSPLIT = re.compile(rb'"(?:[^"\\]|\\.)*"|<[^>]*>|[^",<]+|.', re.DOTALL)
+
+# RFC 3261 §7.3.3 and the registry's later additions: compact form -> long name, lower case.
+COMPACT = {
+    b"a": b"accept-contact",
+    b"b": b"referred-by",
+    b"c": b"content-type",
+    b"d": b"request-disposition",
+    b"e": b"content-encoding",
+    b"f": b"from",
+    b"i": b"call-id",
+    b"j": b"reject-contact",
+    b"k": b"supported",
+    b"l": b"content-length",
+    b"m": b"contact",
+    b"o": b"event",
+    b"r": b"refer-to",
+    b"s": b"subject",
+    b"t": b"to",
+    b"u": b"allow-events",
+    b"v": b"via",
+    b"x": b"session-expires",
+    b"y": b"identity",
+}
+
+# The spellings that nearly every message uses: found without a look at their letters.
+_SPELLED = (
+    b"Via From To Call-ID CSeq Contact Max-Forwards Content-Length Content-Type Record-Route Route Allow Supported "
+    b"User-Agent Server Expires Event Subject Require Proxy-Require Authorization Proxy-Authorization Accept"
+).split()
+_KEYS = {name: name.lower() for name in _SPELLED}
+
+
+def header_key(name: bytes) -> bytes | None:
+    """Return the key of a header name as written, e.g. b"v" or b"VIA " -> b"via"; None if it is no name."""
+    key = _KEYS.get(name)
+    if key is not None:
+        return key
+    name = name.rstrip(b" \t")  # HCOLON = *( SP / HTAB ) ":" SWS
+    if TOKEN.fullmatch(name) is None:
+        return None
+    lower = name.lower()
+    return COMPACT.get(lower, lower)
+
+
+def split_values(text: bytes) -> list[bytes]:
+    """Return the comma-separated values of a header that may bear several, stripped of white space."""
+    if b"," not in text:
+        return [text.strip()]
+    values, current = [], b""
+    for piece in _UNSPLIT.findall(text):
+        if piece == b",":
+            values.append(current.strip())
+            current = b""
+        elif piece[:1] in b'"<':
+            current += piece
+        else:
+            first, *others = piece.split(b",")
+            current += first
+            for other in others:
+                values.append(current.strip())
+                current = other
+    values.append(current.strip())
+    return [value for value in values if value]
+
+
+def param(params: bytes, name: bytes) -> bytes | None:
+    """Return a parameter's value, b"" for one without a value, None when it is absent. `params` begins with b";"."""
+    for found in PARAM.finditer(params):
+        if found[1].lower() == name:
+            return found[2] or b""
+    return None
+
+
+def without_param(params: bytes, name: bytes) -> bytes:
+    """Return the parameters without one of them; every other byte stays."""
+    return PARAM.sub(lambda found: b"" if found[1].lower() == name else found[0], params)
+
+
+def with_param(params: bytes, name: bytes, value: bytes) -> bytes:
+    """Return the parameters with one of them set, in its place if it was there, else at the end."""
+    done = False
+
+    def replace(found: re.Match[bytes]) -> bytes:
+        nonlocal done
+        if found[1].lower() != name:
+            return found[0]
+        if done:
+            return b""
+        done = True
+        return b";%b=%b" % (found[1], value)
+
+    params = PARAM.sub(replace, params)
+    return params if done else b"%b;%b=%b" % (params, name, value)
+
+
+def decimal(text: bytes, most: int) -> int | None:
+    """Return a decimal number from 0 to `most`, or None. No sign, no underscore, no other alphabet's digits."""
+    if not text.isdigit() or len(text) > 10:
+        return None
+    number = int(text)
+    return number if number <= most else None

@@ -1,0 +1,92 @@
+"""SIP and SIPS URIs (RFC 3261 §19.1). What is not changed goes out byte for byte as it came."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+from proxy.sip import grammar
+from proxy.sip.errors import SipError
+
+DEFAULT_PORT = 5060
+
+# A "@" can stand in no part but behind the userinfo; hosts are names, IPv4 literals or bracketed IPv6 literals.
+_URI = re.compile(
+    rb"([A-Za-z][A-Za-z0-9+.\-]*):"
+    rb"(?:([^@\s<>\"]+)@)?"
+    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)"
+    rb"(?::([0-9]{1,5}))?"
+    rb"((?:;[^?\s<>\"@]*)?)"
+    rb"((?:\?[^\s<>\"@]*)?)"
+)
+_SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
+
+
+@dataclass(slots=True)
+class Uri:
+    """One URI in its parts. `params` begins with b";" and `headers` with b"?", where there are any."""
+
+    scheme: bytes
+    user: bytes | None  # userinfo as written, escapes and password included
+    host: bytes
+    port: int | None
+    params: bytes
+    headers: bytes
+
+    def encode(self) -> bytes:
+        """Return the URI as bytes."""
+        user = b"" if self.user is None else self.user + b"@"
+        return b"%b:%b%b%b%b" % (self.scheme, user, self.hostport(), self.params, self.headers)
+
+    def hostport(self) -> bytes:
+        """Return b"host" or b"host:port", as written."""
+        return self.host if self.port is None else b"%b:%d" % (self.host, self.port)
+
+    def address(self) -> tuple[str, int]:
+        """Return where a request for this URI goes when the host is a literal: (host, port)."""
+        return self.host.decode("ascii").strip("[]"), self.port or DEFAULT_PORT
+
+    def param(self, name: bytes) -> bytes | None:
+        """Return a URI parameter's value; b"" without a value, None when absent."""
+        return grammar.param(self.params, name)
+
+    def at(self, hostport: bytes, params: bytes) -> Uri:
+        """Return this URI at another host and port, with other parameters; the rest as it is."""
+        host, port = split_hostport(hostport)
+        return replace(self, host=host, port=port, params=params)
+
+
+def scheme_of(text: bytes) -> bytes:
+    """Return the scheme in lower case. Raises SipError 400 when there is none."""
+    found = _SCHEME.match(text)
+    if found is None:
+        raise SipError(400, b"Bad URI")
+    return found[1].lower()
+
+
+def parse_uri(text: bytes) -> Uri:
+    """Return a sip or sips URI in its parts. Raises SipError 400, or 416 for another scheme."""
+    if scheme_of(text) not in {b"sip", b"sips"}:
+        raise SipError(416)
+    found = _URI.fullmatch(text)
+    if found is None:
+        raise SipError(400, b"Bad URI")
+    scheme, user, host, port, params, headers = found.groups()
+    return Uri(scheme, user, host, _port(port), params, headers)
+
+
+def split_hostport(text: bytes) -> tuple[bytes, int | None]:
+    """Return (host, port) of b"host:port", b"host" or b"[v6]:port". Raises SipError 400."""
+    host, colon, port = text.rpartition(b":")
+    if not colon or port.endswith(b"]"):
+        return text, None
+    return host, _port(port)
+
+
+def _port(text: bytes | None) -> int | None:
+    if text is None:
+        return None
+    port = grammar.decimal(text, 65535)
+    if not port:
+        raise SipError(400, b"Bad Port")
+    return port

@@ -1,0 +1,1 @@
+"""Alice and Bob: SIPp scenarios, and the program that makes a phone of SIPp."""

@@ -1,0 +1,162 @@
+"""A phone made of SIPp: it registers, stays registered, answers any call, and places one when asked.
+
+    phone NAME --peer NAME [--then call|wait]     be that phone
+    phone call --from NAME [--count N] ...        ask the phones of the running lab for calls, and the observer
+                                                  for the verdict; exit with it
+
+SIPp holds one socket, the phone's: while it waits for calls, nobody else can use that address and port. So the
+phone ends the waiting SIPp whenever it registers or calls, and starts it again afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import signal
+import sys
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from observer.control import ROOM, Request, ask, serve
+from sipp_scenarios.sipp import Counts, Sipp
+
+EXPIRES_S = 3600
+REFRESH_S = 60.0  # below the 120 s after which a router forgets a silent UDP flow that was two-way
+TALK_MS = 200
+REGISTER_S = 4.0
+CALL_S = 16.0  # longer than all waits in uac_call.xml together
+RATE_PER_S = 100  # calls that are placed at once start at this rate
+TALK_AT_ONCE_MS = 1000  # so that fifty calls are all up together
+
+
+class Phone:
+    """One phone: its waiting SIPp, and what it can be asked to do."""
+
+    def __init__(self, name: str, peer: str) -> None:
+        self.name = name
+        self._peer = peer
+        self._lock = threading.Lock()
+        self._registered = False
+        self._waiting: Sipp | None = None
+
+    def start(self) -> None:
+        """Register and begin to wait for calls. A phone whose REGISTER is not answered works on, as real ones do."""
+        with self._lock:
+            self._register()
+            self._wait_for_calls()
+
+    def keep_registered(self) -> None:
+        """Refresh the registration, and with it the hole in the router, for ever."""
+        while True:
+            threading.Event().wait(REFRESH_S)
+            with self._lock:
+                self._stop_waiting()
+                self._register()
+                self._wait_for_calls()
+
+    def answer(self, request: Request) -> Request:
+        """Do what a request asks: `listen`, `place`, `finish`; see `converse`."""
+        folder = ROOM / "runs" / request["run"] / self.name
+        with self._lock:
+            if request["do"] == "listen":
+                self._stop_waiting()
+                self._waiting = self._sipp("uas_call", folder, self._talk(request))
+                return {"listening": True}
+            if request["do"] == "finish":
+                counts = self._stop_waiting()
+                self._wait_for_calls()
+                return asdict(counts) if counts else {}
+            if request["do"] == "place":
+                self._stop_waiting()
+                counts = self._place(request, folder)
+                self._wait_for_calls()
+                return asdict(counts)
+        raise ValueError(f"a phone cannot {request['do']!r}")
+
+    def _place(self, request: Request, folder: Path) -> Counts:
+        count = request["count"]
+        together = ["-l", str(count), "-r", str(RATE_PER_S)] if request["at_once"] else ["-l", "1", "-r", "10"]
+        sipp = self._sipp("uac_call", folder, [*self._talk(request), "-m", str(count), *together])
+        return sipp.wait(CALL_S * (1 if request["at_once"] else count))
+
+    def _talk(self, request: Request) -> list[str]:
+        duration = TALK_AT_ONCE_MS if request["at_once"] else TALK_MS
+        return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
+
+    def _register(self) -> None:
+        sipp = self._sipp("uac_register", Path("/tmp/register"), ["-m", "1", "-key", "expires", str(EXPIRES_S)])
+        registered = sipp.wait(REGISTER_S).successful == 1
+        if registered != self._registered or not registered:
+            print(f"{self.name}: {'registered' if registered else 'no answer to REGISTER; working on'}", flush=True)
+        self._registered = registered
+
+    def _wait_for_calls(self) -> None:
+        # -aa: OPTIONS is answered without spending a call. Ended by signal: no number of calls ends it.
+        self._waiting = self._sipp("uas_call", Path("/tmp/waiting"), ["-aa", "-d", str(TALK_MS), "-set", "patient", "1"])
+
+    def _stop_waiting(self) -> Counts | None:
+        waiting, self._waiting = self._waiting, None
+        return waiting.stop() if waiting else None
+
+    def _sipp(self, scenario: str, folder: Path, arguments: list[str]) -> Sipp:
+        run = secrets.token_hex(4)
+        return Sipp(scenario, folder, run, ["-key", "me", self.name, "-key", "peer", self._peer, *arguments])
+
+
+def converse(legs: list[dict[str, Any]]) -> int:
+    """Have the phones place these calls, ask the observer for the verdict, print it, and return its exit code.
+
+    A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee"}.
+    """
+    run = secrets.token_hex(6)
+    for leg in legs:
+        request = {**leg, "run": run}
+        ask(leg["to"], {"do": "listen", **request})
+        leg[leg["from"]] = ask(leg["from"], {"do": "place", **request})
+        leg[leg["to"]] = ask(leg["to"], {"do": "finish", **request})
+    verdict = ask("observer", {"run": run, "legs": legs})
+    print(verdict["text"], flush=True)
+    return int(verdict["exit_code"])
+
+
+def both_ways() -> list[dict[str, Any]]:
+    """Return the legs of the first call: each calls once, and each hangs up once; less would hide faults."""
+    return [
+        {"from": "alice", "to": "bob", "count": 1, "at_once": False, "hangup": "callee"},
+        {"from": "bob", "to": "alice", "count": 1, "at_once": False, "hangup": "callee"},
+    ]
+
+
+def main() -> int:
+    """Return the exit status: of the verdict, or 2 for a call that nobody can place."""
+    parser = argparse.ArgumentParser(prog="phone", description=__doc__)
+    parser.add_argument("name", help="alice, bob, or `call`")
+    parser.add_argument("--peer", default="")
+    parser.add_argument("--then", choices=("call", "wait"), default="wait")
+    parser.add_argument("--from", dest="caller", choices=("alice", "bob", "both"), default="both")
+    parser.add_argument("--count", type=int, default=1)
+    parser.add_argument("--at-once", action="store_true")
+    parser.add_argument("--hangup", choices=("caller", "callee"), default="callee")
+    given = parser.parse_args()
+    if given.name == "call":
+        if given.caller == "both":
+            return converse(both_ways())
+        callee = {"alice": "bob", "bob": "alice"}[given.caller]
+        leg = {"from": given.caller, "to": callee, "count": given.count, "at_once": given.at_once}
+        return converse([{**leg, "hangup": given.hangup}])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    phone = Phone(given.name, given.peer)
+    phone.start()
+    threading.Thread(target=phone.keep_registered, daemon=True).start()
+    control = threading.Thread(target=serve, args=(given.name, phone.answer), daemon=True)
+    control.start()
+    if given.then == "call":
+        return converse(both_ways())
+    control.join()
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

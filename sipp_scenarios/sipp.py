@@ -1,0 +1,82 @@
+"""One run of SIPp: its command line, its end, its statistics read by column name.
+
+What SIPp's traps ask for stands in the arguments below: names and identifiers that no other run shares (in a container
+its process id, and so its branches and Call-IDs, repeat), one socket, no terminal.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SCENARIOS = Path(__file__).parent
+PORT = 5060
+END_S = 8.0  # longer than the longest wait in a scenario
+
+
+@dataclass(slots=True)
+class Counts:
+    """What SIPp says of a finished run."""
+
+    successful: int
+    failed: int
+    retransmissions: int
+    exit_code: int
+
+
+class Sipp:
+    """A running SIPp on the phone's one address and port."""
+
+    def __init__(self, scenario: str, folder: Path, run: str, arguments: list[str]) -> None:
+        """Start it. `run` is in every branch, tag and Call-ID; `folder` gets statistics and errors."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self.errors = folder / f"{scenario}-{run}.err"
+        self._statistics = folder / f"{scenario}-{run}.csv"
+        address = os.environ["PHONE_IP"]
+        command = [
+            "sipp", f"{os.environ['PROXY_IP']}:5060", "-sf", str(SCENARIOS / f"{scenario}.xml"),
+            "-i", address, "-mi", address, "-p", str(PORT), "-t", "u1", "-nostdin",
+            "-cid_str", f"{run}-%u", "-key", "run", run,
+            "-trace_err", "-error_file", str(self.errors),
+            "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
+            *arguments,
+        ]  # fmt: skip
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/tmp"
+        )
+
+    def is_running(self) -> bool:
+        """Say whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def wait(self, seconds: float) -> Counts:
+        """Wait until it ends by itself, end it by force after so many seconds, and return its counts."""
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        return self._counts()
+
+    def stop(self) -> Counts:
+        """Let it finish the calls that are up (SIGUSR1), and return its counts."""
+        if self.is_running():
+            self._process.send_signal(signal.SIGUSR1)
+        return self.wait(END_S)
+
+    def _counts(self) -> Counts:
+        last: dict[str, str] = {}
+        if self._statistics.exists():
+            with self._statistics.open(newline="", encoding="utf-8") as lines:
+                for row in csv.DictReader(lines, delimiter=";"):
+                    last = row
+        return Counts(
+            successful=int(last.get("SuccessfulCall(C)", 0)),
+            failed=int(last.get("FailedCall(C)", 0)),
+            retransmissions=int(last.get("Retransmissions(C)", 0)),
+            exit_code=self._process.returncode,
+        )
