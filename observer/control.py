@@ -5,9 +5,13 @@ The lab's networks carry the calls and nothing else; what is said here can never
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import socket
+import threading
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,8 @@ def ask(name: str, request: Request) -> Request:
     if not line:
         raise ConnectionError(f"{name} gave no answer to {request}")
     answer: Request = json.loads(line)
+    if "error" in answer:
+        raise ConnectionError(f"{name} failed: {answer['error']}")
     return answer
 
 
@@ -45,7 +51,18 @@ def serve(name: str, answer: Callable[[Request], Request]) -> None:
             client, _ = listener.accept()
             with client, client.makefile("rw", encoding="utf-8") as lines:
                 try:
-                    lines.write(json.dumps(answer(json.loads(lines.readline()))) + "\n")
+                    reply = answer(json.loads(lines.readline()))
+                except Exception as error:  # whatever goes wrong here, the one who asks is told, and the next is served
+                    traceback.print_exc()
+                    reply = {"error": repr(error)}
+                with contextlib.suppress(OSError):  # who asked may have gone
+                    lines.write(json.dumps(reply) + "\n")
                     lines.flush()
-                except (OSError, ValueError, KeyError) as error:
-                    print(f"{name}: a request failed: {error!r}", flush=True)
+
+
+def until_stopped() -> None:
+    """Return when SIGTERM or SIGINT comes: process 1 of a container gets only the signals that it asks for."""
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    stopped.wait()

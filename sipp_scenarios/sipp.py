@@ -10,11 +10,13 @@ import csv
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 SCENARIOS = Path(__file__).parent
 PORT = 5060
+START_S = 5.0
 END_S = 8.0  # longer than the longest wait in a scenario
 
 
@@ -34,14 +36,14 @@ class Sipp:
     def __init__(self, scenario: str, folder: Path, run: str, arguments: list[str]) -> None:
         """Start it. `run` is in every branch, tag and Call-ID; `folder` gets statistics and errors."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.errors = folder / f"{scenario}-{run}.err"
+        self._errors = folder / f"{scenario}-{run}.err"
         self._statistics = folder / f"{scenario}-{run}.csv"
         address = os.environ["PHONE_IP"]
         command = [
             "sipp", f"{os.environ['PROXY_IP']}:5060", "-sf", str(SCENARIOS / f"{scenario}.xml"),
             "-i", address, "-mi", address, "-p", str(PORT), "-t", "u1", "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run,
-            "-trace_err", "-error_file", str(self.errors),
+            "-trace_err", "-error_file", str(self._errors),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
             *arguments,
         ]  # fmt: skip
@@ -52,6 +54,21 @@ class Sipp:
     def is_running(self) -> bool:
         """Say whether it has not ended yet."""
         return self._process.poll() is None
+
+    def listen(self) -> None:
+        """Return when it holds the phone's port: a packet that comes now is its own. Raises RuntimeError."""
+        octets = reversed(os.environ["PHONE_IP"].split("."))
+        bound = f"{''.join(f'{int(octet):02X}' for octet in octets)}:{PORT:04X}"  # as /proc/net/udp writes it
+        deadline = time.monotonic() + START_S
+        while bound not in Path("/proc/net/udp").read_text(encoding="ascii"):
+            if not self.is_running() or time.monotonic() > deadline:
+                raise RuntimeError(f"SIPp does not listen: {self.complaint()}")
+            time.sleep(0.005)  # pacing of a poll, with a deadline
+
+    def complaint(self) -> str:
+        """Return the last line of its error file."""
+        lines = self._errors.read_text(errors="replace").splitlines() if self._errors.exists() else []
+        return lines[-1] if lines else f"no reason given, exit {self._process.poll()}"
 
     def wait(self, seconds: float) -> Counts:
         """Wait until it ends by itself, end it by force after so many seconds, and return its counts."""
