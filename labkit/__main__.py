@@ -1,0 +1,65 @@
+"""`./lab VERB`: finds the verb, and turns whatever ends it into an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from typing import NoReturn
+
+from labkit import call, doctor, down, test, up
+from labkit.outcome import Exit, LabBroken, Mistake, say
+
+VERBS = {"up": up, "call": call, "down": down, "test": test, "doctor": doctor}
+INTERRUPTED = 130  # what a shell makes of SIGINT
+
+EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken
+
+settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, and every address in compose.yaml"""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise Mistake."""
+        raise Mistake(f"{message} (`./lab help` lists verbs and options)")
+
+
+def main() -> int:
+    """Return the exit status."""
+    os.environ.pop("PYTHONPATH", None)  # the door's own: not for the programs that a verb starts
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us gets the same clean-up as Ctrl-C
+    parser = Parser(
+        prog="./lab", description="A laptop-sized Internet with a real NAT in it, and a SIP call through it.",
+        epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
+    for name, module in VERBS.items():
+        summary = (module.__doc__ or "").partition(":")[2].strip()
+        module.configure(verbs.add_parser(name, help=summary, description=summary))
+    verbs.add_parser("help", help="this list")
+    try:
+        given, more = parser.parse_known_args()
+        if given.verb == "test":
+            given.pytest = [*more, *given.pytest]
+        elif more:
+            parser.error(f"unrecognized arguments: {' '.join(more)}")
+        if given.verb in {None, "help"}:
+            parser.print_help()
+            return Exit.PASS if given.verb else Exit.USAGE
+        return int(VERBS[given.verb].run(given))
+    except Mistake as mistake:
+        say(str(mistake))
+        return Exit.USAGE
+    except LabBroken as broken:
+        say(f"lab broken: {broken}")
+        return Exit.BROKEN
+    except KeyboardInterrupt:
+        say("interrupted")
+        return INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

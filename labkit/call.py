@@ -1,0 +1,46 @@
+"""`call`: another call in the running lab, judged like the first."""
+
+from __future__ import annotations
+
+import argparse
+
+from labkit import engine, evidence, settings, stack
+from labkit.outcome import Exit, LabBroken, Mistake, say
+
+MOST_CALLS = 1000
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--from", dest="caller", choices=("alice", "bob"), default="alice", help="who calls")
+    parser.add_argument("--count", type=int, default=1, help="how many calls, one after another")
+    parser.add_argument("--at-once", action="store_true", help="all of them at the same time")
+    parser.add_argument("--hangup", choices=("caller", "callee"), default="callee", help="who hangs up")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Return the verdict's exit code."""
+    if not 1 <= given.count <= MOST_CALLS:
+        raise Mistake(f"--count {given.count}: must be from 1 to {MOST_CALLS}")
+    lab = settings.load()
+    engine.ensure()
+    if not stack.is_up(lab):
+        raise Mistake("no lab is up: `./lab up` starts one")
+    lab = settings.load(alice=stack.shape(lab)["LAB_ALICE"])
+    arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup]
+    return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])])
+
+
+def place(lab: settings.Settings, arguments: list[str]) -> int:
+    """Have the phones call, fetch the run's folder, and return the verdict's exit code. Raises LabBroken.
+
+    Bob's container does the asking: Alice may be any phone.
+    """
+    code = stack.ask(lab, "bob", ["phone", "call", *arguments])
+    folder = evidence.fetch(lab) if code in set(Exit) - {Exit.USAGE} else None
+    if folder is None:
+        raise LabBroken(f"the calls could not be judged; evidence in {evidence.collect(lab)}")
+    if code != Exit.PASS:
+        evidence.collect(lab, folder)
+    say(f"captures, story, ladder and verdict in {folder}")
+    return code

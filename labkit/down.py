@@ -1,0 +1,24 @@
+"""`down`: remove every trace of the lab: containers, networks, volumes."""
+
+from __future__ import annotations
+
+import argparse
+
+from labkit import engine, settings, stack
+from labkit.outcome import Exit, say
+
+
+def configure(_: argparse.ArgumentParser) -> None:
+    """There are no options."""
+
+
+def run(_: argparse.Namespace) -> int:
+    """Return 0, whether there was a lab or not."""
+    lab = settings.load()
+    if engine.examine().engine is None:
+        say("nothing is up: no Docker engine runs here")
+    elif stack.remove(lab):
+        say(f"{lab.project} is gone: containers, networks and volumes")
+    else:
+        say("nothing is up")
+    return Exit.PASS

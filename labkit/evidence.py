@@ -1,0 +1,75 @@
+"""What is left of a run: its folder in out/, owned by whoever typed the command, and all it takes to see why it failed."""
+
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+from labkit import stack
+from labkit.settings import DEFAULTS, HOSTS, OUT, Settings
+
+
+def fetch(settings: Settings) -> Path | None:
+    """Copy the newest run's folder out of the lab's volume and point out/latest at it. None when there is none."""
+    packed = subprocess.run(
+        stack.compose(settings, "exec", "-T", "observer", "sh", "-c",
+                      'cd /lab/out 2>/dev/null && exec tar -cf - "$(ls | tail -n 1)"'),
+        env=settings.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
+    )  # fmt: skip
+    if packed.returncode != 0 or not packed.stdout:
+        return None
+    OUT.mkdir(exist_ok=True)
+    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
+        name = archive.getnames()[0]
+        archive.extractall(OUT, filter="data")
+    _own(OUT / name)
+    _point_latest(name)
+    return OUT / name
+
+
+def collect(settings: Settings, folder: Path | None = None) -> Path:
+    """Write what explains a failure: logs, rules, mappings, counters, states, and the command that repeats it.
+
+    Into the run's folder, or into a new one where the lab broke before there was a run.
+    """
+    if folder is None:
+        folder = OUT / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{settings.project}-broken"
+        folder.mkdir(parents=True, exist_ok=True)
+        _point_latest(folder.name)
+    (folder / "containers.log").write_bytes(stack.output(settings, "logs", "--no-color", "--timestamps"))
+    (folder / "containers.txt").write_bytes(stack.output(settings, "ps", "--all"))
+    (folder / "nat.txt").write_bytes(stack.output(settings, "exec", "-T", "nat", "natctl", "show"))
+    (folder / "core.txt").write_bytes(stack.output(settings, "exec", "-T", "core", "nft", "list", "ruleset"))
+    (folder / "repeat.txt").write_text(repeat(settings) + "\n", encoding="utf-8")
+    _own(folder)
+    return folder
+
+
+def repeat(settings: Settings) -> str:
+    """Return the one command that does the same again."""
+    variables = [
+        f"{name}={shlex.quote(os.environ[name])}"
+        for name in (*DEFAULTS, *HOSTS, "NAT_TYPE", "LAB_OVERLAY", "UA_MAPPING", "SIP_PROXY_DOMAINS")
+        if os.environ.get(name)
+    ]
+    return " ".join([*variables, "./lab", *map(shlex.quote, sys.argv[1:])])
+
+
+def _point_latest(name: str) -> None:
+    link = OUT / "latest"
+    link.unlink(missing_ok=True)
+    link.symlink_to(name)
+
+
+def _own(folder: Path) -> None:
+    """Under sudo, give the folder to the user who typed the command."""
+    user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
+    if user and group:
+        for path in (OUT, OUT / "latest", folder, *folder.rglob("*")):
+            os.chown(path, int(user), int(group), follow_symlinks=False)

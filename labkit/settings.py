@@ -1,0 +1,108 @@
+"""The lab's settings: what the environment and .env say, and the addresses that follow from the two subnets.
+
+compose.yaml has a default for each address; here the same names are derived, so that whoever wants a second lab sets
+a project name and two subnets and nothing else.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from labkit.outcome import Mistake
+
+ROOT = Path(__file__).resolve().parent.parent
+DOTENV = ROOT / ".env"
+OUT = ROOT / "out"
+
+DEFAULTS = {"LAB_PROJECT": "sip-nat-lab", "HOME_SUBNET": "10.77.1.0/24", "INTERNET_SUBNET": "198.51.100.0/24"}
+# Variable -> (subnet, last octet): the contract of compose.yaml.
+HOSTS = {
+    "ALICE_IP": ("HOME_SUBNET", 100),
+    "NAT_LAN_IP": ("HOME_SUBNET", 1),
+    "HOME_GATEWAY": ("HOME_SUBNET", 254),
+    "NAT_WAN_IP": ("INTERNET_SUBNET", 20),
+    "PROXY_IP": ("INTERNET_SUBNET", 10),
+    "BOB_IP": ("INTERNET_SUBNET", 200),
+    "CORE_IP": ("INTERNET_SUBNET", 1),
+    "REFLECTOR_IP": ("INTERNET_SUBNET", 30),
+    "REFLECTOR_IP2": ("INTERNET_SUBNET", 31),
+    "INTERNET_GATEWAY": ("INTERNET_SUBNET", 254),
+}
+REMEDIES = ("received", "rport", "contact", "record_route", "flow")
+ALICES = ("sipp", "baresip")
+
+
+@dataclass(slots=True)
+class Settings:
+    """`values` are the variables that compose.yaml reads; `files` are the compose files, the topology first."""
+
+    values: dict[str, str]
+    files: list[Path]
+
+    @property
+    def project(self) -> str:
+        """The name that containers, networks and volumes begin with."""
+        return self.values["LAB_PROJECT"]
+
+    @property
+    def alice(self) -> str:
+        """Which phone Alice has."""
+        return self.values["LAB_ALICE"]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment for `docker compose`."""
+        return {**os.environ, **self.values}
+
+    def subnet(self, name: str) -> ipaddress.IPv4Network:
+        """Return HOME_SUBNET or INTERNET_SUBNET."""
+        return ipaddress.IPv4Network(self.values[name])
+
+
+def load(without: str = "", alice: str = "sipp") -> Settings:
+    """Return the settings. Raises Mistake for a value that no lab can have, all such values at once."""
+    given = {**_dotenv(), **os.environ}
+    values = {name: given.get(name) or default for name, default in DEFAULTS.items()}
+    mistakes = []
+    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
+        try:
+            if ipaddress.IPv4Network(values[name]).prefixlen != 24:
+                raise ValueError
+        except ValueError:
+            mistakes.append(f"{name}={values[name]}: must be a /24 IPv4 network, as in {DEFAULTS[name]}")
+    unknown = set(without.replace(",", " ").split()) - set(REMEDIES)
+    if unknown:
+        mistakes.append(f"--without {','.join(sorted(unknown))}: unknown; the remedies are {', '.join(REMEDIES)}")
+    if alice not in ALICES:
+        mistakes.append(f"--alice {alice}: unknown; the phones are {', '.join(ALICES)}")
+    if mistakes:
+        raise Mistake("; ".join(mistakes))
+    for name, (subnet, octet) in HOSTS.items():
+        derived = str(ipaddress.IPv4Network(values[subnet]).network_address + octet)
+        values[name] = given.get(name) or derived
+    values |= {"WITHOUT": ",".join(without.replace(",", " ").split()), "ALICE_DOES": "wait", "LAB_ALICE": alice}
+    values["NAT_TYPE"] = given.get("NAT_TYPE") or "home"
+    if given.get("BASE_IMAGE"):
+        values["BASE_IMAGE"] = given["BASE_IMAGE"]
+    files = [ROOT / "compose.yaml"]
+    if alice != "sipp":
+        files.append(ROOT / "phones" / f"{alice}.yaml")
+    if given.get("LAB_OVERLAY"):  # one more compose file of the user's own
+        files.append(Path(given["LAB_OVERLAY"]))
+    return Settings(values, files)
+
+
+def remember(name: str, value: str) -> None:
+    """Write one variable into .env, so that a plain `docker compose up` finds it; other lines stay."""
+    lines = DOTENV.read_text(encoding="utf-8").splitlines() if DOTENV.exists() else []
+    lines = [line for line in lines if not line.startswith(f"{name}=")] + [f"{name}={value}"]
+    DOTENV.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _dotenv() -> dict[str, str]:
+    if not DOTENV.exists():
+        return {}
+    pairs = (line.partition("=") for line in DOTENV.read_text(encoding="utf-8").splitlines())
+    return {name.strip(): value.strip() for name, equals, value in pairs if equals and not name.startswith("#")}

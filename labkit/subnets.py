@@ -1,0 +1,64 @@
+"""Are the lab's two subnets free on this machine? Asked before anything starts: a wrong one cuts the machine off."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from labkit.outcome import Mistake
+from labkit.settings import Settings
+
+ROUTES = Path("/proc/net/route")
+
+
+def check(settings: Settings) -> None:
+    """Raise Mistake when a subnet of the lab overlaps a route or a Docker network that is not the lab's own."""
+    own, foreign = _docker_networks(settings.project)
+    taken = [(network, f"the Docker network {name}") for name, network in foreign]
+    taken += [
+        (network, f"this machine's route on {interface}")
+        for interface, network in host_routes(ROUTES.read_text(encoding="ascii") if ROUTES.exists() else "")
+        if network not in own
+    ]
+    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
+        wanted = settings.subnet(name)
+        for network, whose in taken:
+            if wanted.overlaps(network):
+                raise Mistake(
+                    f"{name}={wanted} overlaps {whose} ({network}): set {name} to a free /24 "
+                    f"({'10.78.1.0/24' if name == 'HOME_SUBNET' else '198.18.1.0/24'}, say) in the environment or in .env"
+                )
+
+
+def host_routes(table: str) -> Iterator[tuple[str, ipaddress.IPv4Network]]:
+    """Yield (interface, network) for the routes in the text of /proc/net/route; the default route is none."""
+    for line in table.splitlines()[1:]:
+        fields = line.split()
+        destination, mask = (socket.inet_ntoa(struct.pack("<I", int(fields[number], 16))) for number in (1, 7))
+        if mask != "0.0.0.0":
+            yield fields[0], ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
+
+
+def _docker_networks(project: str) -> tuple[set[ipaddress.IPv4Network], list[tuple[str, ipaddress.IPv4Network]]]:
+    """Return the subnets of the lab's own Docker networks, and (name, subnet) of all others."""
+    listed = _docker("network", "ls", "--quiet").split()
+    own, foreign = set(), []
+    for network in json.loads(_docker("network", "inspect", *listed) or "[]") if listed else []:
+        for pool in network["IPAM"]["Config"] or []:
+            subnet = ipaddress.ip_network(pool["Subnet"], strict=False)
+            if not isinstance(subnet, ipaddress.IPv4Network):
+                continue
+            if network["Labels"].get("com.docker.compose.project") == project:
+                own.add(subnet)
+            else:
+                foreign.append((network["Name"], subnet))
+    return own, foreign
+
+
+def _docker(*arguments: str) -> str:
+    return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False).stdout

@@ -1,0 +1,62 @@
+"""`test`: everything that the tests need, pinned, and all the tests: unit, flows, end to end."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+from labkit import engine, images, progress, settings
+from labkit.outcome import Exit, Mistake, say
+from labkit.settings import ROOT
+
+VENV = ROOT / ".venv"
+REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+JUNIT = ROOT / "out" / "junit.xml"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("pytest", nargs=argparse.REMAINDER, help="what else to tell pytest, e.g. tests/unit -k uri")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Return 0 when all tests passed, 1 when one did not, 2 when they could not run."""
+    python = ensure_venv()
+    engine.ensure()
+    images.ensure(settings.load())
+    JUNIT.parent.mkdir(exist_ok=True)
+    code = subprocess.run(
+        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *(given.pytest or ["tests"])],
+        cwd=ROOT, check=False, stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+    ).returncode  # fmt: skip
+    return code if code in {Exit.PASS, Exit.FAIL} else Exit.USAGE
+
+
+def ensure_venv() -> Path:
+    """Return the Python of a virtual environment that has the pinned packages. Raises Mistake."""
+    python = VENV / "bin" / "python"
+    stamp = VENV / "requirements.sha256"
+    wanted = hashlib.sha256(REQUIREMENTS.read_bytes() + sys.version.encode()).hexdigest()
+    if python.exists() and stamp.exists() and stamp.read_text() == wanted:
+        return python
+    say(f"making {VENV} with the packages of {REQUIREMENTS.relative_to(ROOT)}")
+    try:
+        venv.create(VENV, clear=True, with_pip=True)
+    except (subprocess.CalledProcessError, ImportError):
+        if engine.can_install() is not None:
+            raise Mistake("Python cannot make a virtual environment here: apt-get install python3-venv") from None
+        engine.apt_install(["python3-venv"])
+        venv.create(VENV, clear=True, with_pip=True)
+    installed = progress.run(
+        [str(python), "-m", "pip", "install", "--quiet", "--requirement", str(REQUIREMENTS)], "installing test packages"
+    )
+    if installed.returncode != 0:
+        raise Mistake(f"the test packages could not be installed: {progress.last_lines(installed.stdout)}")
+    stamp.write_text(wanted)
+    return python
