@@ -32,7 +32,9 @@ def run(_: argparse.Namespace) -> int:
     """Print the findings; return 0 when nothing is lacking, 2 otherwise."""
     findings = examine()
     for finding in findings:
-        print(f"  {'✓' if finding.fine else '✗'} {finding.what}" + (f"\n      {finding.remedy}" if finding.remedy else ""))
+        print(f"  {'✓' if finding.fine else '✗'} {finding.what}")
+        if finding.remedy:
+            print(f"      {finding.remedy}")
     return Exit.PASS if all(finding.fine for finding in findings) else Exit.USAGE
 
 
@@ -45,7 +47,7 @@ def examine() -> list[Finding]:
     free = shutil.disk_usage("/").free / 2**30
     findings = [
         Finding(True, f"Python {platform.python_version()}, {identity or platform.system()} {codename}"),
-        Finding(free > DISK_GIB, f"{free:.0f} GiB of disk free", "" if free > DISK_GIB else f"make room: {DISK_GIB} GiB"),
+        Finding(free > DISK_GIB, f"{free:.0f} GiB of disk free", "" if free > DISK_GIB else f"the lab needs {DISK_GIB}"),
     ]
     if machine.engine is not None:
         recent = machine.engine >= engine.ENGINE_AT_LEAST
@@ -54,7 +56,7 @@ def examine() -> list[Finding]:
                     "" if recent else f"the lab needs {engine.dotted(engine.ENGINE_AT_LEAST)} or later")
         )  # fmt: skip
     elif shutil.which("dockerd"):
-        findings.append(Finding(False, f"the Docker daemon does not answer: {machine.complaint}", "`./lab up` starts it"))
+        findings.append(Finding(False, f"the Docker daemon is silent: {machine.complaint}", "`./lab up` starts it"))
     else:
         findings.append(Finding(False, "no Docker engine", install))
     recent = machine.compose is not None and machine.compose >= engine.COMPOSE_AT_LEAST
@@ -77,7 +79,7 @@ def _base() -> Finding:
     lab = settings.load()
     name = lab.values.get("BASE_IMAGE") or images.PUBLIC_BASE
     here = images.is_here(name)
-    return Finding(True, f"base image {name}" if here else f"base image {name} is not here: `./lab up` pulls or makes it")
+    return Finding(True, f"base image {name}" + ("" if here else " is not here: `./lab up` pulls or makes it"))
 
 
 def _subnets() -> Finding:

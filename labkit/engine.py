@@ -174,7 +174,7 @@ def _install(problem: str, *, all_packages: bool) -> None:
     if obstacle is not None:
         raise Mistake(f"{problem}: install Docker Engine 20.10+ with Compose 2.20+ and buildx ({obstacle})")
     identity, codename = distribution()
-    packages = UBUNTU_PACKAGES if identity == "ubuntu" else DEBIAN_PACKAGES
+    packages: tuple[str, ...] = UBUNTU_PACKAGES if identity == "ubuntu" else DEBIAN_PACKAGES
     if not all_packages:
         packages = tuple(name for name in packages if name != "docker.io")
     say(f"{problem}: installing {', '.join(packages)} from the distribution's packages")

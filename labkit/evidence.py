@@ -1,4 +1,4 @@
-"""What is left of a run: its folder in out/, owned by whoever typed the command, and all it takes to see why it failed."""
+"""What is left of a run: its folder in out/, owned by whoever typed the command, with all it takes to see why."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def ensure_base(wanted: str | None) -> str:
         except subprocess.TimeoutExpired:
             pass
         if wanted:
-            raise Mistake(f"BASE_IMAGE={wanted} is not here and cannot be pulled: unset it, or name an image that can be")
+            raise Mistake(f"BASE_IMAGE={wanted} is not here and cannot be pulled: unset it, or name one that can be")
     if not is_here(OWN_BASE):
         _make_base()
     remember("BASE_IMAGE", OWN_BASE)

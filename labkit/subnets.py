@@ -29,9 +29,10 @@ def check(settings: Settings) -> None:
         wanted = settings.subnet(name)
         for network, whose in taken:
             if wanted.overlaps(network):
+                free = "10.78.1.0/24" if name == "HOME_SUBNET" else "198.18.1.0/24"
                 raise Mistake(
-                    f"{name}={wanted} overlaps {whose} ({network}): set {name} to a free /24 "
-                    f"({'10.78.1.0/24' if name == 'HOME_SUBNET' else '198.18.1.0/24'}, say) in the environment or in .env"
+                    f"{name}={wanted} overlaps {whose} ({network}): "
+                    f"set {name} in the environment or in .env to a /24 that is free, {free} for example"
                 )
 
 

@@ -53,7 +53,7 @@ class Case:
 def judge(case: Case) -> dict[str, Any]:
     """Return verdict.json: `verdict` is pass, fail or lab-broken; `checks` is the list of all checks."""
     checks = [check(case) for planned, check in CHECKS if planned(case)]
-    checks += [_sipp(case, name) for name in ("alice", "bob") if any(name in leg for leg in case.legs)]
+    checks += [_sipp(case, name) for name in ("alice", "bob") if _counted(case, name)]
     broken = any(check.name in LAB and check.result != PASS for check in checks)
     passed = all(check.result == PASS for check in checks)
     verdict = "lab-broken" if broken else "pass" if passed else "fail"
@@ -176,7 +176,7 @@ def contact_restored(case: Case) -> Check:
     own = {journey.first.contact for journey in case.journeys
            if journey.first.source[0] == case.topology.alice and journey.first.contact}  # fmt: skip
     judged = [
-        (seen.request_uri in own, f"{seen.method} {seen.request_uri}; her own: {', '.join(sorted(own)) or '(not seen)'}")
+        (seen.request_uri in own, f"{seen.method} {seen.request_uri}; her own: {', '.join(sorted(own)) or 'unknown'}")
         for seen in case.sightings
         if seen.is_request and seen.tap == "nat-lan" and seen.destination[0] == case.topology.alice
     ]
@@ -185,19 +185,21 @@ def contact_restored(case: Case) -> Check:
 
 def no_private_on_internet(case: Case) -> Check:
     """Nothing is addressed to a private address at any public tap. (The start probe's own attempts do not count.)"""
-    public = [seen for seen in case.sightings if seen.tap in PUBLIC_TAPS and seen.source[0] not in case.topology.reflectors]
-    stray = [seen for seen in public if is_private(seen.destination[0])]
-    if not stray:
-        return _verdict("no-private-on-internet", [(True, f"{len(public)} packets, none to a private address")] if public else [])
-    return _verdict(
-        "no-private-on-internet",
-        [(False, f"at {seen.tap}: {seen.first_line or 'a packet'} to {_text(seen.destination)}") for seen in stray],
-    )
+    prober = case.topology.reflectors
+    public = [seen for seen in case.sightings if seen.tap in PUBLIC_TAPS and seen.source[0] not in prober]
+    judged = [
+        (False, f"at {seen.tap}: {seen.first_line or 'a packet'} to {_text(seen.destination)}")
+        for seen in public
+        if is_private(seen.destination[0])
+    ]
+    if public and not judged:
+        judged = [(True, f"{len(public)} packets, none to a private address")]
+    return _verdict("no-private-on-internet", judged)
 
 
 def _sipp(case: Case, name: str) -> Check:
     """SIPp at this end: all calls successful, none failed, no retransmission."""
-    counted = [(leg["count"], leg[name]) for leg in case.legs if name in leg]
+    counted = _counted(case, name)
     calls = sum(count for count, _ in counted)
     successful, failed, again = (
         sum(counts[key] for _, counts in counted) for key in ("successful", "failed", "retransmissions")
@@ -205,6 +207,11 @@ def _sipp(case: Case, name: str) -> Check:
     fine = successful == calls and failed == 0 and again == 0
     evidence = f"{successful} of {calls} calls successful, {failed} failed, {again} retransmissions"
     return Check(f"sipp-{name}", PASS if fine else FAIL, evidence)
+
+
+def _counted(case: Case, name: str) -> list[tuple[int, dict[str, int]]]:
+    """Return (calls asked for, SIPp's counts) of the legs in which this phone was a SIPp."""
+    return [(leg["count"], leg[name]) for leg in case.legs if "successful" in leg.get(name, {})]
 
 
 def _always(_: Case) -> bool:

@@ -39,7 +39,8 @@ def ends(leg: Leg, topology: Topology) -> tuple[str, str]:
     """Return the names of the two lanes that a packet went between."""
     seen = leg.seen
     if "nat-lan" in leg.taps:
-        return ("alice", "nat") if topology.name(seen.source[0]) == "alice" else ("nat", topology.name(seen.destination[0]))
+        outbound = topology.name(seen.source[0]) == "alice"
+        return ("alice", "nat") if outbound else ("nat", topology.name(seen.destination[0]))
     target = topology.name(seen.destination[0])
     if is_private(seen.destination[0]) and "core" in leg.taps:
         target = "core"
@@ -102,7 +103,7 @@ def _label(seen: Sighting) -> str:
 
 
 def _explain(leg: Leg) -> list[str]:
-    lines = []
+    lines: list[str] = []
     for change in leg.changes:
         if leg.by == "proxy" and change.startswith("source "):
             continue  # a proxy sends from its own address: no news

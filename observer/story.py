@@ -7,6 +7,7 @@ it, each as the taps saw it; between two legs stands whoever received the one an
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from typing import Any
 
 from observer.decode import Sighting
 from observer.topology import Topology
-
 
 SAME_LINE = 0.5  # how alike two lines of one name must be for the second to be the first, edited
 
@@ -75,8 +75,9 @@ def _legs(group: list[Sighting], topology: Topology) -> list[Leg]:
                 break
         else:
             legs.append(Leg([seen]))
-    for before, after in zip(legs, legs[1:], strict=False):
-        after.by = "proxy" if after.seen.source[0] == topology.proxy and before.seen.source[0] != topology.proxy else "nat"
+    for before, after in itertools.pairwise(legs):
+        by_proxy = before.seen.source[0] != topology.proxy == after.seen.source[0]
+        after.by = "proxy" if by_proxy else "nat"
         after.changes = changes(before.seen, after.seen)
     return legs
 

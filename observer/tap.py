@@ -33,11 +33,10 @@ class Capture:
         self.path = path
         # --immediate-mode: packets reach the file at once. -Z root: with NET_RAW alone it cannot become another user.
         self._process = subprocess.Popen(
-            ["tcpdump", "-i", interface, "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w", str(path), "ip"],
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+            ["tcpdump", "-i", interface, "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w", str(path),
+             "ip"],
+            stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
         self._said = threading.Condition()
         self._listening = False
         self._captured = self._received = self._dropped = -1

@@ -128,7 +128,7 @@ def load(environment: Mapping[str, str], path: Path | None) -> Settings:
         except (ValueError, TypeError, KeyError, AttributeError):
             mistakes.append(f"{where}={value!r}: allowed is {key.allowed}")
     if settings.public_ip == "0.0.0.0":
-        mistakes.append("SIP_PROXY_ADVERTISE is not set: with SIP_PROXY_IP=0.0.0.0 it must say which address others use")
+        mistakes.append("SIP_PROXY_ADVERTISE is not set: SIP_PROXY_IP=0.0.0.0 needs the address that others use")
     if mistakes:
         raise BadSettings("\n".join(mistakes))
     return settings

@@ -95,7 +95,8 @@ class Phone:
 
     def _wait_for_calls(self) -> None:
         # -aa: OPTIONS is answered without spending a call. Ended by signal: no number of calls ends it.
-        self._waiting = self._sipp("uas_call", Path("/tmp/waiting"), ["-aa", "-d", str(TALK_MS), "-set", "patient", "1"])
+        arguments = ["-aa", "-d", str(TALK_MS), "-set", "patient", "1"]
+        self._waiting = self._sipp("uas_call", Path("/tmp/waiting"), arguments)
         self._waiting.listen()
 
     def _stop_waiting(self) -> Counts | None:

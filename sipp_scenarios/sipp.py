@@ -43,6 +43,7 @@ class Sipp:
             "sipp", f"{os.environ['PROXY_IP']}:5060", "-sf", str(SCENARIOS / f"{scenario}.xml"),
             "-i", address, "-mi", address, "-p", str(PORT), "-t", "u1", "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run,
+            "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
             "-trace_err", "-error_file", str(self._errors),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
             *arguments,

@@ -81,9 +81,9 @@ class Engine:
         self, request: Request, came: Via, stamped: Via, hop: route.NextHop, flow: Flow
     ) -> list[Effect]:
         """RFC 3261 §16.6: copy, Request-URI, Max-Forwards, Record-Route, Via, send."""
-        if self._remedies.contact and request.method in nat.CONTACT_METHODS:
-            if nat.is_behind_nat(request, came, flow.remote):
-                nat.publish_contact(request, flow.remote, self._signer)
+        bears_contact = self._remedies.contact and request.method in nat.CONTACT_METHODS
+        if bears_contact and nat.is_behind_nat(request, came, flow.remote):
+            nat.publish_contact(request, flow.remote, self._signer)
         request.set_uri(hop.uri.encode())
         route.decrement_max_forwards(request)
         call_id = request.header(b"call-id") or b""
@@ -142,9 +142,9 @@ class Engine:
         if signature != self._sign_branch(response, memory, via):
             return self._drop("forged-response", flow, "the branch is not of our making")
         number, method = parse_cseq(response.header(b"cseq") or b"")
-        if self._remedies.contact and 100 < response.status < 300 and method in nat.CONTACT_METHODS:
-            if memory == NATTED or nat.has_private_contact(response, flow.remote):
-                nat.publish_contact(response, flow.remote, self._signer)
+        bears_contact = self._remedies.contact and 100 < response.status < 300 and method in nat.CONTACT_METHODS
+        if bears_contact and (memory == NATTED or nat.has_private_contact(response, flow.remote)):
+            nat.publish_contact(response, flow.remote, self._signer)
         effects = self._send_back(response, via, flow)
         if method == b"INVITE" and response.status >= 200:
             effects.append(self._note("invite-answered", response, status=response.status, cseq=number, source=flow))

@@ -38,7 +38,7 @@ def is_private(host: str) -> bool:
 
 
 def may_send_to(host: str, port: int, local: str) -> bool:
-    """Say whether the proxy may be made to send there: to one host, and to its own loopback only when it lives there."""
+    """Say whether the proxy may be made to send there: to one host; to loopback only when it lives there itself."""
     address = _address(host)
     if address is None or not 0 < port < 65536:
         return False

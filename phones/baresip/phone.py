@@ -1,0 +1,154 @@
+"""Presses baresip's buttons: the same requests on the same socket as the SIPp phone, so that either can be Alice.
+
+`phone NAME`, with PHONE_IP and PROXY_IP in the environment. baresip registers, answers by itself, and is told to dial
+and to hang up by its ctrl_tcp module: JSON in netstrings.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import wave
+from pathlib import Path
+from typing import Any
+
+from observer.control import Request, serve
+
+HOME = Path("/tmp/baresip")
+START_S = 10.0
+CALL_S = 8.0
+REFRESH_S = 20  # see sipp_scenarios/phone.py
+
+CONFIG = """\
+sip_listen {address}:5060
+audio_source aufile,{home}/silence.wav
+audio_player aufile,{home}/heard.wav
+audio_alert aufile,{home}/ring.wav
+module_path /usr/lib/baresip/modules
+module g711.so
+module aufile.so
+module_app account.so
+module_app menu.so
+module_app ctrl_tcp.so
+ctrl_tcp_listen 127.0.0.1:{control}
+"""
+ACCOUNT = "<sip:{name}@{proxy}:5060;transport=udp>;auth_pass=none;answermode=auto;regint=0\n"
+
+
+class Baresip:
+    """A running baresip; `hang_up` says whether it ends a call as soon as it is up."""
+
+    def __init__(self, name: str) -> None:
+        """Start it. Returns when it has registered, or has tried to."""
+        self._proxy = os.environ["PROXY_IP"]
+        self._changed = threading.Condition()
+        self._happened: list[str] = []
+        self.hang_up = False
+        control = int(os.environ.get("CONTROL_PORT", "4444"))
+        self._prepare(name, control)
+        self._process = subprocess.Popen(
+            ["baresip", "-f", str(HOME)], stdin=subprocess.DEVNULL, stdout=sys.stdout, stderr=subprocess.STDOUT
+        )
+        self._socket = self._connect(control)
+        threading.Thread(target=self._listen, daemon=True).start()
+        self.command("uareg", f"{REFRESH_S} 0")  # not before somebody listens: else the answer could be missed
+        self.await_event(("REGISTER_OK", "REGISTER_FAIL"), 1, START_S)
+
+    def command(self, name: str, parameters: str = "") -> None:
+        """Send one command."""
+        text = json.dumps({"command": name, "params": parameters, "token": name})
+        self._socket.sendall(f"{len(text)}:{text},".encode())
+
+    def dial(self, user: str) -> None:
+        """Call a user of the proxy."""
+        self.command("dial", f"sip:{user}@{self._proxy}")
+
+    def forget(self) -> None:
+        """Begin to count events anew."""
+        with self._changed:
+            self._happened.clear()
+
+    def await_event(self, names: tuple[str, ...], times: int, seconds: float) -> bool:
+        """Wait until one of these events has come so many times; return whether it has."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: sum(self._happened.count(name) for name in names) >= times, seconds
+            )
+
+    def _prepare(self, name: str, control: int) -> None:
+        HOME.mkdir(parents=True, exist_ok=True)
+        address = os.environ["PHONE_IP"]
+        (HOME / "config").write_text(CONFIG.format(address=address, home=HOME, control=control))
+        (HOME / "accounts").write_text(ACCOUNT.format(name=name, proxy=self._proxy))
+        with wave.open(str(HOME / "silence.wav"), "wb") as silence:
+            silence.setparams((1, 2, 8000, 0, "NONE", ""))
+            silence.writeframes(bytes(2 * 8000 * 10))
+
+    def _connect(self, control: int) -> socket.socket:
+        deadline = threading.Event()
+        threading.Timer(START_S, deadline.set).start()
+        while True:
+            try:
+                return socket.create_connection(("127.0.0.1", control))
+            except ConnectionRefusedError:
+                if self._process.poll() is not None or deadline.wait(0.02):
+                    raise RuntimeError("baresip does not open its control port") from None
+
+    def _listen(self) -> None:
+        buffer = b""
+        while data := self._socket.recv(65536):
+            buffer += data
+            while b":" in buffer:
+                length, _, rest = buffer.partition(b":")
+                if len(rest) <= int(length):
+                    break
+                self._event(json.loads(rest[: int(length)]))
+                buffer = rest[int(length) + 1 :]
+
+    def _event(self, message: dict[str, Any]) -> None:
+        if not message.get("event"):
+            return
+        if message["type"] == "CALL_ESTABLISHED" and self.hang_up:
+            self.command("hangup")
+        with self._changed:
+            self._happened.append(message["type"])
+            self._changed.notify_all()
+
+
+def answer(phone: Baresip, request: Request) -> Request:
+    """`listen`, `place` and `finish`, as the SIPp phone does them; there are no counts of SIPp's to return."""
+    if request["count"] > 1 and request["at_once"]:
+        raise ValueError("unsupported: this phone has one line")
+    if request["do"] == "listen":
+        phone.forget()
+        phone.hang_up = request["hangup"] == "callee"
+        return {"listening": True}
+    if request["do"] == "place":
+        phone.hang_up = request["hangup"] == "caller"
+        for _ in range(request["count"]):
+            phone.forget()
+            phone.dial(request["to"])
+            phone.await_event(("CALL_CLOSED",), 1, CALL_S)
+        return {}
+    if request["do"] == "finish":
+        phone.await_event(("CALL_CLOSED",), request["count"], CALL_S)
+        return {}
+    raise ValueError(f"a phone cannot {request['do']!r}")
+
+
+def main() -> int:
+    """Be the phone until SIGTERM."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    name = sys.argv[1]
+    phone = Baresip(name)
+    serve(name, lambda request: answer(phone, request))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
