@@ -16,7 +16,7 @@ INTERRUPTED = 130  # what a shell makes of SIGINT
 
 EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken
 
-settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, and the addresses of compose.yaml"""
+settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, all addresses of compose.yaml"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -47,7 +47,7 @@ def examine() -> list[Finding]:
     free = shutil.disk_usage("/").free / 2**30
     findings = [
         Finding(True, f"Python {platform.python_version()}, {identity or platform.system()} {codename}"),
-        Finding(free > DISK_GIB, f"{free:.0f} GiB of disk free", "" if free > DISK_GIB else f"the lab needs {DISK_GIB}"),
+        Finding(free > DISK_GIB, f"{free:.0f} GiB of disk free", "" if free > DISK_GIB else f"it needs {DISK_GIB} GiB"),
     ]
     if machine.engine is not None:
         recent = machine.engine >= engine.ENGINE_AT_LEAST
