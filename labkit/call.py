@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 
 from labkit import engine, evidence, settings, stack
 from labkit.outcome import Exit, LabBroken, Mistake, say
@@ -28,19 +30,21 @@ def run(given: argparse.Namespace) -> int:
         raise Mistake("no lab is up: `./lab up` starts one")
     lab = settings.load(alice=stack.shape(lab)["LAB_ALICE"])
     arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup]
-    return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])])
+    return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])
 
 
-def place(lab: settings.Settings, arguments: list[str]) -> int:
+def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]) -> int:
     """Have the phones call, fetch the run's folder, and return the verdict's exit code. Raises LabBroken.
+
+    `again` is the verb with the options that repeats it.
 
     Bob's container does the asking: Alice may be any phone.
     """
     code = stack.ask(lab, "bob", ["phone", "call", *arguments])
     folder = evidence.fetch(lab) if code in set(Exit) - {Exit.USAGE} else None
     if folder is None:
-        raise LabBroken(f"the calls could not be judged; evidence in {evidence.collect(lab)}")
+        raise LabBroken(f"the calls could not be judged; evidence in {evidence.collect(lab, again)}")
     if code != Exit.PASS:
-        evidence.collect(lab, folder)
+        evidence.collect(lab, again, folder)
     say(f"captures, story, ladder and verdict in {folder}")
     return code

@@ -6,9 +6,9 @@ import io
 import os
 import shlex
 import subprocess
-import sys
 import tarfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from labkit import stack
@@ -33,10 +33,11 @@ def fetch(settings: Settings) -> Path | None:
     return OUT / name
 
 
-def collect(settings: Settings, folder: Path | None = None) -> Path:
+def collect(settings: Settings, again: Sequence[str], folder: Path | None = None) -> Path:
     """Write what explains a failure: logs, rules, mappings, counters, states, and the command that repeats it.
 
-    Into the run's folder, or into a new one where the lab broke before there was a run.
+    Into the run's folder, or into a new one where the lab broke before there was a run. `again` is that command's
+    verb and options.
     """
     if folder is None:
         folder = OUT / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{settings.project}-broken"
@@ -46,19 +47,19 @@ def collect(settings: Settings, folder: Path | None = None) -> Path:
     (folder / "containers.txt").write_bytes(stack.output(settings, "ps", "--all"))
     (folder / "nat.txt").write_bytes(stack.output(settings, "exec", "-T", "nat", "natctl", "show"))
     (folder / "core.txt").write_bytes(stack.output(settings, "exec", "-T", "core", "nft", "list", "ruleset"))
-    (folder / "repeat.txt").write_text(repeat(settings) + "\n", encoding="utf-8")
+    (folder / "repeat.txt").write_text(repeat(again) + "\n", encoding="utf-8")
     _own(folder)
     return folder
 
 
-def repeat(settings: Settings) -> str:
-    """Return the one command that does the same again."""
+def repeat(again: Sequence[str]) -> str:
+    """Return the one command that does the same again, settings from the environment included."""
     variables = [
         f"{name}={shlex.quote(os.environ[name])}"
         for name in (*DEFAULTS, *HOSTS, "NAT_TYPE", "LAB_OVERLAY", "UA_MAPPING", "SIP_PROXY_DOMAINS")
         if os.environ.get(name)
     ]
-    return " ".join([*variables, "./lab", *map(shlex.quote, sys.argv[1:])])
+    return " ".join([*variables, "./lab", *map(shlex.quote, again)])
 
 
 def _point_latest(name: str) -> None:

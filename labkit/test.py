@@ -16,6 +16,7 @@ from labkit.settings import ROOT
 
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
+ORDER = ("tests/unit", "tests/flows", "tests/fuzz", "tests/e2e")  # the quick ones first
 JUNIT = ROOT / "out" / "junit.xml"
 
 
@@ -31,7 +32,7 @@ def run(given: argparse.Namespace) -> int:
     images.ensure(settings.load())
     JUNIT.parent.mkdir(exist_ok=True)
     code = subprocess.run(
-        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *(given.pytest or ["tests"])],
+        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *(given.pytest or ORDER)],
         cwd=ROOT, check=False, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
     ).returncode  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 
 from labkit import call, engine, evidence, images, settings, stack, subnets
 from labkit.outcome import Exit, LabBroken, say
@@ -33,14 +34,14 @@ def run(given: argparse.Namespace) -> int:
         try:
             stack.start(lab)
         except LabBroken:
-            say(f"evidence in {evidence.collect(lab)}")
+            say(f"evidence in {evidence.collect(lab, sys.argv[1:])}")
             stack.remove(lab)
             raise
         except KeyboardInterrupt:
             stack.remove(lab)
             raise
     try:
-        code = call.place(lab, [])
+        code = call.place(lab, [], sys.argv[1:])
     except KeyboardInterrupt:
         if not was_up:
             stack.remove(lab)

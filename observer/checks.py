@@ -18,6 +18,8 @@ from observer.topology import PUBLIC_TAPS, Topology, is_private
 PASS, FAIL, NOT_SEEN = "pass", "fail", "not-seen"
 LAB = ("nat-kind", "no-leak")  # these two failing means: the lab is broken, whatever the calls did
 MOST_EVIDENCE = 5
+# The messages whose Contact is where the far end will send its next request (RFC 3261 §12.1, 3311, 6665, 3515).
+DIALOG_METHODS = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
 
 Leg = dict[str, Any]  # {"from", "to", "count", "hangup", and SIPp's counts by phone}
 
@@ -161,7 +163,7 @@ def contact_public(case: Case) -> Check:
     judged = []
     for journey in case.journeys:
         first = journey.first
-        if first.source[0] != case.topology.alice or not first.contact:
+        if first.source[0] != case.topology.alice or first.method not in DIALOG_METHODS or not first.contact:
             continue
         for leg in journey.legs:
             if leg.seen.destination[0] == case.topology.bob:

@@ -24,6 +24,7 @@ from sipp_scenarios.sipp import Counts, Sipp
 
 EXPIRES_S = 3600
 REFRESH_S = 20.0  # below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120)
+REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed: for whoever waits for it
 TALK_MS = 200
 REGISTER_S = 4.0
 CALL_S = 16.0  # longer than all waits in uac_call.xml together
@@ -49,12 +50,16 @@ class Phone:
 
     def keep_registered(self) -> None:
         """Refresh the registration, and with it the hole in the router, for ever."""
+        refreshes = 0
+        REFRESHES.write_text("0", encoding="ascii")
         while True:
             threading.Event().wait(REFRESH_S)
             with self._lock:
                 self._stop_waiting()
                 self._register()
                 self._wait_for_calls()
+                refreshes += 1
+                REFRESHES.write_text(str(refreshes), encoding="ascii")
 
     def answer(self, request: Request) -> Request:
         """Do what a request asks: `listen`, `place`, `finish`; see `converse`."""

@@ -80,6 +80,11 @@ class Baresip:
                 lambda: sum(self._happened.count(name) for name in names) >= times, seconds
             )
 
+    def counts(self) -> Request:
+        """Return how many calls were up, and how many have ended, since events were counted anew."""
+        with self._changed:
+            return {"up": self._happened.count("CALL_ESTABLISHED"), "ended": self._happened.count("CALL_CLOSED")}
+
     def _prepare(self, name: str, control: int) -> None:
         HOME.mkdir(parents=True, exist_ok=True)
         address = os.environ["PHONE_IP"]
@@ -121,7 +126,7 @@ class Baresip:
 
 
 def answer(phone: Baresip, request: Request) -> Request:
-    """`listen`, `place` and `finish`, as the SIPp phone does them; there are no counts of SIPp's to return."""
+    """`listen`, `place` and `finish`, as the SIPp phone does them; its counts are not SIPp's."""
     if request["count"] > 1 and request["at_once"]:
         raise ValueError("unsupported: this phone has one line")
     if request["do"] == "listen":
@@ -130,14 +135,14 @@ def answer(phone: Baresip, request: Request) -> Request:
         return {"listening": True}
     if request["do"] == "place":
         phone.hang_up = request["hangup"] == "caller"
-        for _ in range(request["count"]):
-            phone.forget()
+        phone.forget()
+        for number in range(request["count"]):
             phone.dial(request["to"])
-            phone.await_event(("CALL_CLOSED",), 1, CALL_S)
-        return {}
+            phone.await_event(("CALL_CLOSED",), number + 1, CALL_S)
+        return phone.counts()
     if request["do"] == "finish":
         phone.await_event(("CALL_CLOSED",), request["count"], CALL_S)
-        return {}
+        return phone.counts()
     raise ValueError(f"a phone cannot {request['do']!r}")
 
 

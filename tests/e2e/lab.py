@@ -1,0 +1,132 @@
+"""What the end-to-end tests do with a lab: place calls, read the run's folder, type commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labkit import call, settings, stack
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(__file__).with_name("scripts")
+COMMAND_S = 180
+
+
+def subnets(name: str) -> dict[str, str]:
+    """Return project and subnets for a lab of this test run: no other run, and no other lab of this one, meets them."""
+    run = os.getpid() % 250
+    lane = zlib.crc32(name.encode()) % 100
+    return {
+        "LAB_PROJECT": f"labtest-{os.getpid()}-{lane}",
+        "HOME_SUBNET": f"10.{100 + lane}.{run}.0/24",
+        "INTERNET_SUBNET": f"198.{18 + lane % 2}.{(run + lane) % 250}.0/24",
+    }
+
+
+@dataclass(slots=True)
+class Run:
+    """A run's folder, read."""
+
+    code: int
+    folder: Path
+
+    @property
+    def verdict(self) -> str:
+        """pass, fail or lab-broken."""
+        return str(self._json("verdict.json")["verdict"])
+
+    @property
+    def checks(self) -> dict[str, str]:
+        """Results by name."""
+        return {check["name"]: check["result"] for check in self._json("verdict.json")["checks"]}
+
+    @property
+    def failed(self) -> set[str]:
+        """The names of the checks that did not pass."""
+        return {name for name, result in self.checks.items() if result != "pass"}
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """The sightings of story.json."""
+        return list(self._json("story.json")["messages"])
+
+    def explain(self) -> str:
+        """The evidence of the checks that did not pass, for an assertion's message."""
+        wrong = [check for check in self._json("verdict.json")["checks"] if check["result"] != "pass"]
+        return "\n".join(f"{check['name']}: {check['result']}: {check['evidence']}" for check in wrong)
+
+    def _json(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        return found
+
+
+@dataclass(slots=True)
+class Lab:
+    """A lab that is up."""
+
+    settings: settings.Settings
+    again: Sequence[str]  # the verb with the options that repeats a run
+
+    def call(self, *arguments: str) -> Run:
+        """Place calls as `./lab call` does, and return the run."""
+        code = call.place(self.settings, arguments, self.again)
+        return Run(code, (settings.OUT / "latest").resolve())
+
+    def execute(self, service: str, *command: str, stdin: str = "") -> str:
+        """Run a command in a service and return what it prints. Raises CalledProcessError."""
+        return subprocess.run(
+            stack.compose(self.settings, "exec", "-T", service, *command),
+            env=self.settings.environment(), input=stdin, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+
+    def script(self, service: str, name: str, *arguments: str) -> str:
+        """Run a Python script of tests/e2e/scripts in a service and return what it prints."""
+        text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
+        return self.execute(service, "env", "PYTHONPATH=/srv", "python3", "-", *arguments, stdin=text)
+
+    def container(self, service: str) -> str:
+        """Return the id of a service's container."""
+        return stack.output(self.settings, "ps", "--quiet", service).decode().strip()
+
+
+class Command:
+    """`./lab`, typed by a user in a project of its own."""
+
+    def __init__(self, name: str) -> None:
+        owned = {*settings.DEFAULTS, *settings.HOSTS, "WITHOUT", "ALICE_DOES", "LAB_ALICE", "LAB_TAG", "NAT_TYPE"}
+        self.environment = {name: value for name, value in os.environ.items() if name not in owned}
+        self.environment |= subnets(name)
+        self.name = name
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.environment["LAB_PROJECT"]
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end."""
+        return subprocess.run(
+            [str(ROOT / "lab"), *arguments], env={**self.environment, **variables}, cwd=ROOT,
+            capture_output=True, text=True, check=False, timeout=COMMAND_S, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def latest(self, code: int) -> Run:
+        """Return the run that has just ended."""
+        return Run(code, (settings.OUT / "latest").resolve())
+
+    def traces(self) -> str:
+        """Return what Docker still has of the project: containers, networks, volumes."""
+        label = f"label=com.docker.compose.project={self.project}"
+        listings = (["ps", "--all"], ["network", "ls"], ["volume", "ls"])
+        return "".join(docker(*listing, "--quiet", "--filter", label) for listing in listings)
+
+
+def docker(*arguments: str, stdin: str = "") -> str:
+    """Run a docker command and return what it prints. Raises CalledProcessError."""
+    return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, check=True).stdout

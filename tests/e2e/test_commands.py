@@ -1,0 +1,125 @@
+"""The two commands and their sisters, as a user types them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from labkit.images import ensure
+from labkit.outcome import Exit
+from labkit.settings import HOSTS, ROOT, load
+from labkit.subnets import ROUTES, host_routes
+from tests.e2e.lab import Command, docker, subnets
+
+pytestmark = pytest.mark.e2e
+
+
+def test_up_call_up_down(command: Command) -> None:
+    started = time.monotonic()
+    first = command.run("up")
+    assert first.returncode == Exit.PASS, first.stdout + first.stderr
+    assert time.monotonic() - started < 30  # 10 s on an idle machine; a test must not fail for its neighbours
+    assert "verdict: PASS" in first.stdout
+    assert "── INVITE bob ─" in first.stdout
+
+    label = f"label=com.docker.compose.project={command.project}"
+    before = docker("ps", "--quiet", "--filter", label)
+    again = command.run("up")
+    assert again.returncode == Exit.PASS, again.stdout + again.stderr
+    assert docker("ps", "--quiet", "--filter", label) == before, "up while up must not start anything anew"
+
+    called = command.run("call", "--from", "bob", "--count", "3")
+    assert called.returncode == Exit.PASS, called.stdout + called.stderr
+    assert "bob → alice × 3" in called.stdout
+
+    down = command.run("down")
+    assert down.returncode == Exit.PASS
+    assert command.traces() == ""
+
+    nothing = command.run("down")
+    assert (nothing.returncode, nothing.stderr) == (Exit.PASS, "lab: nothing is up\n")
+    call = command.run("call")
+    assert (call.returncode, call.stderr) == (Exit.USAGE, "lab: no lab is up: `./lab up` starts one\n")
+
+
+def test_up_with_other_remedies_starts_the_running_lab_anew(command: Command) -> None:
+    assert command.run("up", "--without", "record_route").returncode == Exit.FAIL
+    healed = command.run("up")
+    assert healed.returncode == Exit.PASS, healed.stdout + healed.stderr
+
+
+def test_ctrl_c_in_the_middle_of_up_leaves_nothing_behind(command: Command) -> None:
+    typed = subprocess.Popen(
+        [str(ROOT / "lab"), "up"], env=command.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    label = f"label=com.docker.compose.project={command.project}"
+    deadline = time.monotonic() + 60
+    while len(docker("ps", "--quiet", "--filter", label).split()) < 3:
+        assert time.monotonic() < deadline
+        assert typed.poll() is None
+    os.killpg(typed.pid, signal.SIGINT)  # what the terminal does
+    _, complaint = typed.communicate(timeout=60)
+    assert typed.returncode == 130
+    assert complaint.endswith("lab: interrupted\n")
+    assert "Traceback" not in complaint
+    assert command.traces() == ""
+
+
+def test_a_subnet_that_is_taken_is_named_before_anything_starts(command: Command) -> None:
+    interface, taken = next(
+        (name, network) for name, network in host_routes(ROUTES.read_text()) if network.prefixlen <= 24
+    )
+    first = next(iter(taken.subnets(new_prefix=24))) if taken.prefixlen < 24 else taken
+    done = command.run("up", HOME_SUBNET=str(first))
+    assert done.returncode == Exit.USAGE
+    assert done.stderr.count("\n") == 1
+    assert f"HOME_SUBNET={first} overlaps" in done.stderr
+    assert interface in done.stderr or "Docker network" in done.stderr
+    assert command.traces() == ""
+
+
+def test_another_labs_home_network_is_taken_too(command: Command) -> None:
+    """A home network has no host route: Docker's list knows it, and so does the message."""
+    name = f"{command.project}-other"
+    docker("network", "create", "--subnet", command.environment["HOME_SUBNET"],
+           "-o", "com.docker.network.bridge.inhibit_ipv4=true", name)  # fmt: skip
+    try:
+        done = command.run("up")
+    finally:
+        docker("network", "rm", name)
+    assert done.returncode == Exit.USAGE
+    assert f"overlaps the Docker network {name}" in done.stderr
+
+
+def test_compose_alone_prints_the_same_ladder_and_verdict(command: Command) -> None:
+    environment = {**command.environment, **derived(command)}
+    try:
+        done = subprocess.run(
+            ["docker", "compose", "up", "--exit-code-from", "alice", "--no-build"], env=environment, cwd=ROOT,
+            capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        observer = [line.partition("| ")[2] for line in done.stdout.splitlines() if line.startswith("observer")]
+        text = "\n".join(observer)
+        assert "── INVITE bob ─" in text
+        assert "✓ contact-restored" in text
+        assert "verdict: PASS  alice → bob, bob → alice" in text
+    finally:
+        subprocess.run(["docker", "compose", "down", "-v"], env=environment, cwd=ROOT, capture_output=True, check=True)
+
+
+def derived(command: Command) -> dict[str, str]:
+    """The addresses that belong to a test's subnets: compose alone derives nothing."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in subnets(command.name).items():
+            patch.setenv(name, value)
+        for name in HOSTS:
+            patch.delenv(name, raising=False)
+        found = load()
+        ensure(found)
+    return {name: value for name, value in found.values.items() if name != "ALICE_DOES"}

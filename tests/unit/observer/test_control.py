@@ -1,0 +1,60 @@
+"""A question on a Unix socket has its answer, or an error that says who failed."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from observer import control
+
+
+@pytest.fixture
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shared volume of our own, with somebody in it who answers."""
+    monkeypatch.setattr(control, "ROOM", tmp_path)
+    return tmp_path
+
+
+def answer(request: dict[str, Any]) -> dict[str, Any]:
+    """Answer what was asked; divide, to have something that can go wrong."""
+    return {"quotient": 12 // int(request["by"])}
+
+
+def serve(name: str, room: Path) -> None:
+    """Serve in the background, and return when questions can be asked."""
+    threading.Thread(target=control.serve, args=(name, answer), daemon=True).start()
+    until = threading.Event()
+    while not (room / f"{name}.sock").exists():
+        until.wait(0.001)
+
+
+def test_a_question_has_its_answer(room: Path) -> None:
+    serve("divider", room)
+    assert control.ask("divider", {"by": 4}) == {"quotient": 3}
+
+
+def test_whoever_asks_is_told_what_went_wrong_and_the_next_is_served(
+    room: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve("divider", room)
+    with pytest.raises(ConnectionError, match=r"divider failed: ZeroDivisionError"):
+        control.ask("divider", {"by": 0})
+    assert control.ask("divider", {"by": 3}) == {"quotient": 4}
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("room")
+def test_nobody_there_is_an_error_at_once() -> None:
+    with pytest.raises(OSError, match="No such file"):
+        control.ask("nobody", {})
+
+
+def test_a_socket_left_over_from_yesterday_is_replaced(room: Path) -> None:
+    (room / "divider.sock").touch()
+    threading.Thread(target=control.serve, args=("divider", answer), daemon=True).start()
+    until = threading.Event()
+    while not (room / "divider.sock").is_socket():
+        until.wait(0.001)
+    assert (room / "divider.sock").stat().st_mode & 0o777 in {0o666, 0o755, 0o775}

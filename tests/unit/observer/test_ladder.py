@@ -1,0 +1,74 @@
+"""The ladder shows every packet, what was changed on the way, and where a message was lost."""
+
+from __future__ import annotations
+
+from observer.decode import Address
+from observer.ladder import draw, shorten
+from observer.story import tell
+from tests.unit.observer.sightings import ALICE, BOB, NAT, PROXY, TOPOLOGY, Lines, Wire, good_story, lines, via_bob
+
+BYE = lines("BYE sip:alice@10.77.1.100:5060 SIP/2.0", [via_bob("b")], "c", "1 BYE")
+
+
+def ladder(*packets: tuple[Lines, Address, Address, str]) -> str:
+    """Draw these packets, each seen at one tap."""
+    wire = Wire()
+    for message, source, destination, tap in packets:
+        wire.packet(message, source, destination, tap)
+    return draw(tell(wire.sightings, TOPOLOGY), TOPOLOGY)
+
+
+def test_the_lanes_bear_names_and_addresses() -> None:
+    names, addresses = draw(tell(good_story(), TOPOLOGY), TOPOLOGY).splitlines()[:2]
+    assert names.split() == ["alice", "nat", "proxy", "bob"]
+    assert addresses.split() == ["10.77.1.100", "10.77.1.1", "|", "198.51.100.20", "198.51.100.10", "198.51.100.200"]
+
+
+def test_a_message_is_an_arrow_a_packet_and_its_changes_below() -> None:
+    drawn = draw(tell(good_story(), TOPOLOGY), TOPOLOGY).splitlines()
+    start = next(number for number, line in enumerate(drawn) if "── INVITE bob" in line)
+    assert [line.strip() for line in drawn[start + 2 : start + 3]] == [
+        "nat:   source 10.77.1.100:5060 → 198.51.100.20:50568"
+    ]
+    assert drawn[start].index("INVITE") < drawn[start + 1].index("INVITE") < drawn[start + 3].index("INVITE")
+    assert drawn[start].count("▶") == 1
+    assert drawn[start + 4].strip() == "proxy: destination 198.51.100.10:5060 → 198.51.100.200:5060"
+
+
+def test_an_answer_points_the_other_way() -> None:
+    drawn = draw(tell(good_story(), TOPOLOGY), TOPOLOGY)
+    assert next(line for line in drawn.splitlines() if "180 Ringing (INVITE)" in line).count("◀") == 1
+
+
+def test_a_good_call_has_no_message_that_was_lost() -> None:
+    assert "✗" not in draw(tell(good_story(), TOPOLOGY), TOPOLOGY)
+
+
+def test_a_packet_to_a_private_address_is_dropped_by_the_internet() -> None:
+    drawn = ladder((BYE, PROXY, ALICE, "core"))
+    assert "✗ 10.77.1.100:5060 is nowhere on the Internet: dropped" in drawn
+    assert drawn.splitlines()[0].split()[-1] == "core"
+
+
+def test_a_packet_to_a_port_without_mapping_is_dropped_by_the_router() -> None:
+    assert "✗ the router has no mapping for 198.51.100.20:5060 from 198.51.100.200: dropped" in ladder(
+        (BYE, BOB, (NAT[0], 5060), "nat-wan")
+    )
+
+
+def test_a_packet_that_the_router_keeps_to_itself_is_told() -> None:
+    assert "✗ the router did not pass it on" in ladder((BYE, ALICE, PROXY, "nat-lan"))
+
+
+def test_a_stranger_has_a_lane_of_his_own() -> None:
+    assert ladder((BYE, ("198.51.100.99", 5060), PROXY, "proxy")).splitlines()[0].split()[-1] == "198.51.100.99"
+
+
+def test_no_message_at_all_is_said_in_words() -> None:
+    assert draw([], TOPOLOGY) == "no SIP message was seen at any tap\n"
+
+
+def test_signatures_are_cut_and_addresses_are_not() -> None:
+    assert shorten("<sip:alice@198.51.100.20:50568;nat=MTAuNzcuMS4xMDA6NTA2MA.k9XCBjXNFkjslMv4>") == (
+        "<sip:alice@198.51.100.20:50568;nat=MTAuNzcu…>"
+    )
