@@ -13,7 +13,7 @@ from typing import Any
 
 from observer.decode import Sighting
 from observer.story import Journey
-from observer.topology import PUBLIC_TAPS, Topology, is_private
+from observer.topology import PUBLIC_TAPS, Topology
 
 PASS, FAIL, NOT_SEEN = "pass", "fail", "not-seen"
 LAB = ("nat-kind", "no-leak")  # these two failing means: the lab is broken, whatever the calls did
@@ -122,7 +122,7 @@ def via_received_rport(case: Case) -> Check:
         address, port = came.source
         fine = (
             len(seen.vias) == len(came.vias) + 1
-            and case.topology.proxy in seen.vias[0]
+            and _names(seen.vias[0], case.topology.proxy)
             and re.search(rf";received={re.escape(address)}(;|$)", seen.vias[1]) is not None
             and re.search(rf";rport={port}(;|$)", seen.vias[1]) is not None
         )
@@ -133,7 +133,7 @@ def via_received_rport(case: Case) -> Check:
 def record_route(case: Case) -> Check:
     """What the proxy forwards has its Record-Route."""
     judged = [
-        (any(case.topology.proxy in route for route in seen.record_routes),
+        (any(_names(route, case.topology.proxy) for route in seen.record_routes),
          f"Record-Route {', '.join(seen.record_routes) or '(none)'}")
         for _, seen in _forwarded_invites(case)
     ]  # fmt: skip
@@ -192,7 +192,7 @@ def no_private_on_internet(case: Case) -> Check:
     judged = [
         (False, f"at {seen.tap}: {seen.first_line or 'a packet'} to {_text(seen.destination)}")
         for seen in public
-        if is_private(seen.destination[0])
+        if case.topology.is_private(seen.destination[0])
     ]
     if public and not judged:
         judged = [(True, f"{len(public)} packets, none to a private address")]
@@ -286,6 +286,11 @@ def _forwarded_invites(case: Case) -> list[tuple[Journey, Sighting]]:
 
 def _transaction(seen: Sighting) -> tuple[str, int, str, str]:
     return seen.call_id, seen.cseq, seen.method, seen.branches[-1] if seen.branches else ""
+
+
+def _names(line: str, address: str) -> bool:
+    """Say whether a header line bears this very address, and not one that only begins or ends like it."""
+    return re.search(rf"(?<![\d.]){re.escape(address)}(?![\d.])", line) is not None
 
 
 def _text(address: tuple[str, int]) -> str:

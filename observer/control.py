@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import socket
 import threading
@@ -42,11 +41,13 @@ def ask(name: str, request: Request) -> Request:
 def serve(name: str, answer: Callable[[Request], Request]) -> None:
     """Answer requests on NAME.sock, one at a time, for ever. The socket appears when requests can be made."""
     path = ROOM / f"{name}.sock"
-    path.unlink(missing_ok=True)
+    unready = path.with_suffix(".new")  # a bound socket refuses until it listens, and readiness is asked of the name
+    unready.unlink(missing_ok=True)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        listener.bind(str(path))
-        os.chmod(path, 0o666)  # the lab's containers run as different users
+        listener.bind(str(unready))
+        unready.chmod(0o666)  # the lab's containers run as different users
         listener.listen()
+        unready.replace(path)
         while True:
             client, _ = listener.accept()
             with client, client.makefile("rw", encoding="utf-8") as lines:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from observer.decode import Sighting
 from observer.story import Journey, Leg
-from observer.topology import LANES, Topology, is_private
+from observer.topology import LANES, Topology
 
 LANE_WIDTH = 28
 TIME_WIDTH = 9
@@ -42,7 +42,7 @@ def ends(leg: Leg, topology: Topology) -> tuple[str, str]:
         outbound = topology.name(seen.source[0]) == "alice"
         return ("alice", "nat") if outbound else ("nat", topology.name(seen.destination[0]))
     target = topology.name(seen.destination[0])
-    if is_private(seen.destination[0]) and "core" in leg.taps:
+    if topology.is_private(seen.destination[0]) and "core" in leg.taps:
         target = "core"
     return topology.name(seen.source[0]), target
 

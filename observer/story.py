@@ -16,6 +16,7 @@ from typing import Any
 from observer.decode import Sighting
 from observer.topology import Topology
 
+VIAS = {"via", "v"}
 SAME_LINE = 0.5  # how alike two lines of one name must be for the second to be the first, edited
 
 
@@ -113,7 +114,7 @@ def _header_changes(before: list[str], after: list[str]) -> list[str]:
     # Of several lines with one name (a new Via above an edited one), those most alike are the same line, edited.
     pairs = sorted(
         (
-            (difflib.SequenceMatcher(None, old, new).ratio(), old, new)
+            (_likeness(old, new), old, new)
             for old in removed
             for new in added
             if _name(old) == _name(new)
@@ -129,12 +130,20 @@ def _header_changes(before: list[str], after: list[str]) -> list[str]:
     return found + [f"- {old}" for old in removed]
 
 
+def _likeness(old: str, new: str) -> float:
+    """Return how much of one line is in the other, from 0 to 1. A Via is known by its branch (RFC 3261 §8.1.1.7)."""
+    branches = [re.findall(r";\s*branch=([^;,\s]+)", line) for line in (old, new)]
+    if _name(old) in VIAS and all(branches):
+        return float(branches[0] == branches[1])
+    return difflib.SequenceMatcher(None, old, new).ratio()
+
+
 def _one_via_a_line(lines: list[str]) -> list[str]:
     """Some phones write all Vias into one line; that is no change (RFC 3261 §7.3.1)."""
     found = []
     for line in lines:
         name, _, value = line.partition(":")
-        if name.strip().lower() in {"via", "v"}:
+        if _name(line) in VIAS:
             found += [f"{name}: {via.strip()}" for via in re.split(r",\s*(?=SIP\s*/)", value)]
         else:
             found.append(line)

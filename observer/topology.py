@@ -35,6 +35,10 @@ class Topology:
         }  # fmt: skip
         return known.get(address, address)
 
+    def is_private(self, address: str) -> bool:
+        """Say whether the Internet carries no packet to this address; the home is private whatever its numbers."""
+        return is_private(address) or address.rpartition(".")[0] == self.alice.rpartition(".")[0]
+
 
 def from_environment(environment: Mapping[str, str]) -> Topology:
     """Read the addresses that compose.yaml passes. Raises KeyError."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from observer.checks import CHECKS, judge
 from observer.decode import Sighting
 from tests.unit.observer.sightings import (
