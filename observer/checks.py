@@ -153,7 +153,7 @@ def in_dialog_through_proxy(case: Case) -> Check:
     for method in ("ACK", "BYE"):
         missing = calls - len({journey.first.call_id for journey in case.journeys
                                if journey.first.is_request and journey.first.method == method})  # fmt: skip
-        if missing and judged:
+        if missing > 0 and judged:
             judged.append((False, f"{missing} of {calls} calls had no {method}"))
     return _verdict("in-dialog-through-proxy", judged)
 

@@ -123,7 +123,8 @@ def _header_changes(before: list[str], after: list[str]) -> list[str]:
     )
     edited: dict[str, str] = {}
     for likeness, old, new in pairs:
-        if likeness > SAME_LINE and old in removed and new not in edited:
+        alone = [_name(line) for line in removed + added].count(_name(new)) == 2
+        if (alone or likeness > SAME_LINE) and old in removed and new not in edited:
             edited[new] = old
             removed.remove(old)
     found = [f"~ {edited[new]} → {new.partition(':')[2].strip()}" if new in edited else f"+ {new}" for new in added]

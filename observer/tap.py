@@ -20,6 +20,8 @@ from pathlib import Path
 from observer.control import ROOM, Request, serve, until_stopped
 
 SIOCGIFADDR = 0x8915
+SNAP_BYTES = 65_535
+BUFFER_KIB = 32_768  # in immediate mode every packet takes a slot of SNAP_BYTES: room for a burst of 500
 START_S = 10.0
 DRAIN_S = 10.0
 MOST_BYTES = 256 << 20  # a capture that nobody asked for is thrown away at this size: a lab may stand for weeks
@@ -33,8 +35,8 @@ class Capture:
         self.path = path
         # --immediate-mode: packets reach the file at once. -Z root: with NET_RAW alone it cannot become another user.
         self._process = subprocess.Popen(
-            ["tcpdump", "-i", interface, "-n", "-s", "0", "-U", "--immediate-mode", "-Z", "root", "-w", str(path),
-             "ip"],
+            ["tcpdump", "-i", interface, "-n", "-s", str(SNAP_BYTES), "-B", str(BUFFER_KIB), "-U", "--immediate-mode",
+             "-Z", "root", "-w", str(path), "ip"],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._said = threading.Condition()
@@ -51,11 +53,11 @@ class Capture:
                 self._dropped = -1
             self._process.send_signal(signal.SIGUSR1)  # it says what it has captured and what the kernel has seen
             self._await(lambda: self._dropped >= 0, DRAIN_S)
-            if self._captured >= self._received or time.monotonic() > deadline:
+            if self._captured + self._dropped >= self._received or time.monotonic() > deadline:
                 break
         self._process.send_signal(signal.SIGINT)
         self._process.wait()
-        return self._dropped + max(0, self._received - self._captured)
+        return max(self._dropped, self._received - self._captured)
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -37,7 +37,7 @@ module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 """
-ACCOUNT = "<sip:{name}@{proxy}:5060;transport=udp>;auth_pass=none;answermode=auto;regint=0\n"
+ACCOUNT = "<sip:{name}@{proxy}:5060;transport=udp>;auth_pass=none;answermode=auto;regint={refresh}"
 
 
 class Baresip:
@@ -50,13 +50,14 @@ class Baresip:
         self._happened: list[str] = []
         self.hang_up = False
         control = int(os.environ.get("CONTROL_PORT", "4444"))
-        self._prepare(name, control)
+        self._prepare(control)
         self._process = subprocess.Popen(
             ["baresip", "-f", str(HOME)], stdin=subprocess.DEVNULL, stdout=sys.stdout, stderr=subprocess.STDOUT
         )
         self._socket = self._connect(control)
         threading.Thread(target=self._listen, daemon=True).start()
-        self.command("uareg", f"{REFRESH_S} 0")  # not before somebody listens: else the answer could be missed
+        # The account comes when somebody listens: else the answer to its REGISTER could be missed.
+        self.command("uanew", ACCOUNT.format(name=name, proxy=self._proxy, refresh=REFRESH_S))
         self.await_event(("REGISTER_OK", "REGISTER_FAIL"), 1, START_S)
 
     def command(self, name: str, parameters: str = "") -> None:
@@ -85,11 +86,11 @@ class Baresip:
         with self._changed:
             return {"up": self._happened.count("CALL_ESTABLISHED"), "ended": self._happened.count("CALL_CLOSED")}
 
-    def _prepare(self, name: str, control: int) -> None:
+    def _prepare(self, control: int) -> None:
         HOME.mkdir(parents=True, exist_ok=True)
         address = os.environ["PHONE_IP"]
         (HOME / "config").write_text(CONFIG.format(address=address, home=HOME, control=control))
-        (HOME / "accounts").write_text(ACCOUNT.format(name=name, proxy=self._proxy))
+        (HOME / "accounts").write_text("# none yet\n")
         with wave.open(str(HOME / "silence.wav"), "wb") as silence:
             silence.setparams((1, 2, 8000, 0, "NONE", ""))
             silence.writeframes(bytes(2 * 8000 * 10))

@@ -100,8 +100,8 @@ def test_compose_alone_prints_the_same_ladder_and_verdict(command: Command) -> N
     environment = {**command.environment, **derived(command)}
     try:
         done = subprocess.run(
-            ["docker", "compose", "up", "--exit-code-from", "alice", "--no-build"], env=environment, cwd=ROOT,
-            capture_output=True, text=True, check=False, timeout=120,
+            ["docker", "compose", "--ansi", "never", "up", "--exit-code-from", "alice", "--no-build"],
+            env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         observer = [line.partition("| ")[2] for line in done.stdout.splitlines() if line.startswith("observer")]

@@ -49,7 +49,10 @@ def test_what_the_lab_sends_to_nowhere_ends_in_core(lab: Lab, elsewhere: str) ->
         lab.script(sender, "stray", STRAY)
     assert strays(lab) == before + len(senders)
     assert STRAY not in asked_for(elsewhere)
-    # The detector detects: what the machine itself sends there is seen.
+    # The detectors detect: the check sees the strays, and what the machine itself sends there is seen.
+    run = lab.call()
+    assert run.failed == {"no-private-on-internet"}, run.explain()
+    assert f"at core: a packet to {STRAY}:9" in run.explain()
     subprocess.run([sys.executable, str(SCRIPTS / "stray.py"), CONTROL], check=True)
     assert CONTROL in asked_for(elsewhere)
 
