@@ -46,9 +46,11 @@ def main() -> int:
             given.pytest = [*more, *given.pytest]
         elif more:
             parser.error(f"unrecognized arguments: {' '.join(more)}")
-        if given.verb in {None, "help"}:
+        if given.verb is None:
+            parser.error(f"no verb; try one of {', '.join(VERBS)}")
+        if given.verb == "help":
             parser.print_help()
-            return Exit.PASS if given.verb else Exit.USAGE
+            return Exit.PASS
         return int(VERBS[given.verb].run(given))
     except Mistake as mistake:
         say(str(mistake))

@@ -25,8 +25,7 @@ def run(given: argparse.Namespace) -> int:
     if not 1 <= given.count <= MOST_CALLS:
         raise Mistake(f"--count {given.count}: must be from 1 to {MOST_CALLS}")
     lab = settings.load()
-    engine.ensure()
-    if not stack.is_up(lab):
+    if engine.reach().engine is None or not stack.is_up(lab):  # nothing is installed or started to find out
         raise Mistake("no lab is up: `./lab up` starts one")
     lab = settings.load(alice=stack.shape(lab)["LAB_ALICE"])
     arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup]

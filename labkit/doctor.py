@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -55,8 +56,10 @@ def examine() -> list[Finding]:
             Finding(recent, f"Docker Engine {engine.dotted(machine.engine)}",
                     "" if recent else f"the lab needs {engine.dotted(engine.ENGINE_AT_LEAST)} or later")
         )  # fmt: skip
-    elif shutil.which("dockerd"):
-        findings.append(Finding(False, f"the Docker daemon is silent: {machine.complaint}", "`./lab up` starts it"))
+    elif machine.client and (engine.has_daemon() or engine.unreachable(machine)):
+        start = "`./lab up` starts it" if os.geteuid() == 0 else "`sudo systemctl start docker`"
+        remedy = engine.unreachable(machine) or start
+        findings.append(Finding(False, f"the Docker daemon is silent: {machine.complaint}", remedy))
     else:
         findings.append(Finding(False, "no Docker engine", install))
     recent = machine.compose is not None and machine.compose >= engine.COMPOSE_AT_LEAST

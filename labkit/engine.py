@@ -56,24 +56,43 @@ def examine() -> Machine:
     )
 
 
+def unreachable(machine: Machine) -> str | None:
+    """Return why this user does not reach a daemon that may well run, with the remedy; None where nothing says so."""
+    if machine.engine is not None or not machine.client:
+        return None
+    if os.environ.get("DOCKER_HOST"):
+        where = os.environ["DOCKER_HOST"]
+        return f"the Docker daemon at DOCKER_HOST={where} does not answer: start it, or unset DOCKER_HOST"
+    if "permission denied" in machine.complaint.lower():
+        return (
+            "this user may not talk to the Docker daemon: run as root, "
+            "or `sudo usermod -aG docker $USER` and log in again"
+        )
+    return None
+
+
+def reach() -> Machine:
+    """Return what is here, without installing or starting anything. Raises Mistake for a daemon out of reach."""
+    machine = examine()
+    obstacle = unreachable(machine)
+    if obstacle is not None:
+        raise Mistake(obstacle)
+    return machine
+
+
+def has_daemon() -> bool:
+    """Say whether the daemon's program is installed: Debian has it where only root's PATH looks."""
+    return shutil.which("dockerd", path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin") is not None
+
+
 def ensure() -> Machine:
     """Return a machine that can run the lab, installing and starting what is missing where that is possible.
 
     Raises Mistake, with the remedy, where it is not.
     """
-    machine = examine()
+    machine = reach()
     if machine.engine is None:
-        if os.environ.get("DOCKER_HOST"):
-            raise Mistake(
-                f"the Docker daemon at DOCKER_HOST={os.environ['DOCKER_HOST']} does not answer: "
-                "start it, or unset DOCKER_HOST"
-            )
-        if "permission denied" in machine.complaint.lower():
-            raise Mistake(
-                "this user may not talk to the Docker daemon: run as root, "
-                "or `sudo usermod -aG docker $USER` and log in again"
-            )
-        if shutil.which("dockerd") is None:
+        if not machine.client or not has_daemon():
             _install("no Docker engine on this machine", all_packages=True)
             machine = examine()
         if machine.engine is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,6 +35,10 @@ HOSTS = {
 }
 REMEDIES = ("received", "rport", "contact", "record_route", "flow")
 ALICES = ("sipp", "baresip")
+# What the judge takes for a home, so the Internet must not have such numbers (RFC 1918, RFC 6598, RFC 3927).
+PRIVATE = tuple(
+    map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
+)
 
 
 @dataclass(slots=True)
@@ -65,13 +71,14 @@ def load(without: str = "", alice: str = "sipp") -> Settings:
     """Return the settings. Raises Mistake for a value that no lab can have, all such values at once."""
     given = {**_dotenv(), **os.environ}
     values = {name: given.get(name) or default for name, default in DEFAULTS.items()}
-    mistakes = []
-    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
-        try:
-            if ipaddress.IPv4Network(values[name]).prefixlen != 24:
-                raise ValueError
-        except ValueError:
-            mistakes.append(f"{name}={values[name]}: must be a /24 IPv4 network, as in {DEFAULTS[name]}")
+    mistakes = _derive(values, given)
+    values["NAT_TYPE"] = given.get("NAT_TYPE") or "home"
+    kinds = sorted(path.stem for path in (ROOT / "nat" / "kinds").glob("*.sh"))
+    if values["NAT_TYPE"] not in kinds:
+        mistakes.append(f"NAT_TYPE={values['NAT_TYPE']}: unknown; the kinds are {', '.join(kinds)}")
+    overlay = given.get("LAB_OVERLAY")  # one more compose file of the user's own
+    if overlay and not Path(overlay).is_file():
+        mistakes.append(f"LAB_OVERLAY={overlay}: no such file")
     unknown = set(without.replace(",", " ").split()) - set(REMEDIES)
     if unknown:
         mistakes.append(f"--without {','.join(sorted(unknown))}: unknown; the remedies are {', '.join(REMEDIES)}")
@@ -79,18 +86,14 @@ def load(without: str = "", alice: str = "sipp") -> Settings:
         mistakes.append(f"--alice {alice}: unknown; the phones are {', '.join(ALICES)}")
     if mistakes:
         raise Mistake("; ".join(mistakes))
-    for name, (subnet, octet) in HOSTS.items():
-        derived = str(ipaddress.IPv4Network(values[subnet]).network_address + octet)
-        values[name] = given.get(name) or derived
     values |= {"WITHOUT": ",".join(without.replace(",", " ").split()), "ALICE_DOES": "wait", "LAB_ALICE": alice}
-    values["NAT_TYPE"] = given.get("NAT_TYPE") or "home"
     if given.get("BASE_IMAGE"):
         values["BASE_IMAGE"] = given["BASE_IMAGE"]
     files = [ROOT / "compose.yaml"]
     if alice != "sipp":
         files.append(ROOT / "phones" / f"{alice}.yaml")
-    if given.get("LAB_OVERLAY"):  # one more compose file of the user's own
-        files.append(Path(given["LAB_OVERLAY"]))
+    if overlay:
+        files.append(Path(overlay))
     return Settings(values, files)
 
 
@@ -99,6 +102,40 @@ def remember(name: str, value: str) -> None:
     lines = DOTENV.read_text(encoding="utf-8").splitlines() if DOTENV.exists() else []
     lines = [line for line in lines if not line.startswith(f"{name}=")] + [f"{name}={value}"]
     DOTENV.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _derive(values: dict[str, str], given: Mapping[str, str]) -> list[str]:
+    """Put the addresses that follow from the subnets, or were given, into `values`; return what no lab can have."""
+    mistakes: list[str] = []
+    networks: dict[str, ipaddress.IPv4Network] = {}
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", values["LAB_PROJECT"]):
+        mistakes.append(f"LAB_PROJECT={values['LAB_PROJECT']}: must be of lower-case letters, digits, - and _")
+    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
+        try:
+            networks[name] = ipaddress.IPv4Network(values[name])
+            if networks[name].prefixlen != 24:
+                raise ValueError
+        except ValueError:
+            mistakes.append(f"{name}={values[name]}: must be a /24 IPv4 network, as in {DEFAULTS[name]}")
+            networks.pop(name, None)
+    internet = networks.get("INTERNET_SUBNET")
+    if internet and any(internet.overlaps(private) for private in PRIVATE):
+        mistakes.append(f"INTERNET_SUBNET={internet}: must not be private, as in {DEFAULTS['INTERNET_SUBNET']}")
+    elif internet and internet == networks.get("HOME_SUBNET"):
+        mistakes.append(f"HOME_SUBNET={internet}: must differ from INTERNET_SUBNET")
+    for name, (subnet, octet) in HOSTS.items():
+        if subnet in networks:
+            values[name] = given.get(name) or str(networks[subnet].network_address + octet)
+            if not _is_in(networks[subnet], values[name]):
+                mistakes.append(f"{name}={values[name]}: must be an address in {subnet}={networks[subnet]}")
+    return mistakes
+
+
+def _is_in(network: ipaddress.IPv4Network, address: str) -> bool:
+    try:
+        return ipaddress.IPv4Address(address) in network
+    except ValueError:
+        return False
 
 
 def _dotenv() -> dict[str, str]:

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 
 from labkit import progress
 from labkit.outcome import LabBroken
-from labkit.settings import ROOT, Settings
+from labkit.settings import HOSTS, ROOT, Settings
 
 SERVICES = 10
+SHAPE = ("WITHOUT", "LAB_ALICE", "LAB_TAG", "NAT_TYPE", *HOSTS)  # where these differ, it is another lab
 
 
 def compose(settings: Settings, *arguments: str) -> list[str]:
@@ -41,36 +42,41 @@ def is_up(settings: Settings) -> bool:
 
 
 def shape(settings: Settings) -> dict[str, str]:
-    """Return what the running lab was started with, as far as `up` can choose it: WITHOUT and LAB_ALICE."""
+    """Return what the running lab was started with: the variables of SHAPE, as its observer has them."""
     found = _docker("ps", "--quiet", "--filter", f"label=com.docker.compose.project={settings.project}",
                     "--filter", "label=com.docker.compose.service=observer").split()  # fmt: skip
     if not found:
         return {}
     listed = json.loads(_docker("inspect", "--format", "{{json .Config.Env}}", found[0]) or "[]")
     values = dict(line.split("=", 1) for line in listed)
-    return {name: values.get(name, "") for name in ("WITHOUT", "LAB_ALICE", "LAB_TAG")}
+    return {name: values.get(name, "") for name in SHAPE}
 
 
 def remove(settings: Settings) -> bool:
     """Remove every trace: containers, networks, volumes. Returns False when there was none.
 
-    A second Ctrl-C does not stop it half way.
+    A second Ctrl-C does not stop it half way. Raises LabBroken when something is left.
     """
-    label = f"label=com.docker.compose.project={settings.project}"
-    there = any(
-        _docker(*listing, "--quiet", "--filter", label).strip()
-        for listing in (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
-    )
+    there = _has_traces(settings)
     if there:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            subprocess.run(
-                compose(settings, "down", "--volumes", "--remove-orphans", "--timeout", "2"),
-                env=settings.environment(), capture_output=True, check=False, start_new_session=True,
+            done = subprocess.run(
+                compose(settings, "down", "--volumes", "--remove-orphans", "--timeout", "2"), check=False,
+                env=settings.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                errors="replace", start_new_session=True,
             )  # fmt: skip
+            if _has_traces(settings):
+                raise LabBroken(f"{settings.project} could not be removed whole: {progress.last_lines(done.stdout)}")
         finally:
             signal.signal(signal.SIGINT, before)
     return there
+
+
+def _has_traces(settings: Settings) -> bool:
+    label = f"label=com.docker.compose.project={settings.project}"
+    listings = (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
+    return any(_docker(*listing, "--quiet", "--filter", label).strip() for listing in listings)
 
 
 def ask(settings: Settings, service: str, command: Sequence[str]) -> int:

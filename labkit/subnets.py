@@ -14,12 +14,18 @@ from labkit.outcome import Mistake
 from labkit.settings import Settings
 
 ROUTES = Path("/proc/net/route")
+CANDIDATES = {
+    "HOME_SUBNET": ("10.78.1.0/24", "172.30.78.0/24", "192.168.178.0/24"),
+    "INTERNET_SUBNET": ("198.18.1.0/24", "198.19.1.0/24"),
+}
+
+Taken = list[tuple[ipaddress.IPv4Network, str]]
 
 
 def check(settings: Settings) -> None:
     """Raise Mistake when a subnet of the lab overlaps a route or a Docker network that is not the lab's own."""
     own, foreign = _docker_networks(settings.project)
-    taken = [(network, f"the Docker network {name}") for name, network in foreign]
+    taken: Taken = [(network, f"the Docker network {name}") for name, network in foreign]
     taken += [
         (network, f"this machine's route on {interface}")
         for interface, network in host_routes(ROUTES.read_text(encoding="ascii") if ROUTES.exists() else "")
@@ -29,20 +35,31 @@ def check(settings: Settings) -> None:
         wanted = settings.subnet(name)
         for network, whose in taken:
             if wanted.overlaps(network):
-                free = "10.78.1.0/24" if name == "HOME_SUBNET" else "198.18.1.0/24"
                 raise Mistake(
                     f"{name}={wanted} overlaps {whose} ({network}): "
-                    f"set {name} in the environment or in .env to a /24 that is free, {free} for example"
+                    f"set {name} in the environment or in .env to a /24 that is free{_example(name, taken)}"
                 )
 
 
+def _example(name: str, taken: Taken) -> str:
+    """Return words that name a subnet which is free indeed; none when none of ours is."""
+    for candidate in CANDIDATES[name]:
+        if not any(ipaddress.IPv4Network(candidate).overlaps(network) for network, _ in taken):
+            return f", {candidate} for example"
+    return ""
+
+
 def host_routes(table: str) -> Iterator[tuple[str, ipaddress.IPv4Network]]:
-    """Yield (interface, network) for the routes in the text of /proc/net/route; the default route is none."""
+    """Yield (interface, network) for the routes in the text of /proc/net/route; the default route is none.
+
+    Nor are its two halves, by which a VPN takes the default route's place.
+    """
     for line in table.splitlines()[1:]:
         fields = line.split()
         destination, mask = (socket.inet_ntoa(struct.pack("<I", int(fields[number], 16))) for number in (1, 7))
-        if mask != "0.0.0.0":
-            yield fields[0], ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
+        network = ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
+        if network.prefixlen > 1:
+            yield fields[0], network
 
 
 def _docker_networks(project: str) -> tuple[set[ipaddress.IPv4Network], list[tuple[str, ipaddress.IPv4Network]]]:

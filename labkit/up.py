@@ -24,7 +24,7 @@ def run(given: argparse.Namespace) -> int:
     engine.ensure()
     subnets.check(lab)
     images.ensure(lab)
-    wanted = {name: lab.values[name] for name in ("WITHOUT", "LAB_ALICE", "LAB_TAG")}
+    wanted = {name: lab.values[name] for name in stack.SHAPE}
     was_up = stack.is_up(lab)
     if was_up and stack.shape(lab) != wanted:
         say("the running lab is another one: starting it anew")
