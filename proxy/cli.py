@@ -59,10 +59,10 @@ def serve(settings: Settings) -> int:
         )
         return 2
     log = Log(settings.log, time.monotonic)
-    log.line(f"SIP proxy listening on {settings.ip}:{settings.port} (udp)")
+    greeting = [f"SIP proxy listening on {settings.ip}:{settings.port} (udp)"]
     if settings.without:
-        log.line(f"SIP proxy without {', '.join(settings.without)}")
-    asyncio.run(Shell(build_engine(settings, secrets.token_bytes(KEY_BYTES)), udp, here, log).run())
+        greeting.append(f"SIP proxy without {', '.join(settings.without)}")
+    asyncio.run(Shell(build_engine(settings, secrets.token_bytes(KEY_BYTES)), udp, here, log).run(greeting))
     return 0
 
 

@@ -8,6 +8,7 @@ retransmission takes the same way under the same branch, and a forged answer goe
 from __future__ import annotations
 
 from collections import Counter
+from hmac import compare_digest
 
 from proxy.core import nat, registrar, route, validate
 from proxy.core.effects import Effect, Note, Send
@@ -45,12 +46,15 @@ class Engine:
         if framing.is_keep_alive(data):
             self.counts["keep-alives"] += 1
             return []
+        is_too_large = len(data) > validate.MAX_MESSAGE_BYTES
         try:
-            message = parse(data)
+            message = parse(data[: validate.MAX_MESSAGE_BYTES])  # the head is enough to say 513
         except NotSip as error:
             return self._drop("not-sip", flow, str(error))
         if isinstance(message, Request):
-            return self._request(message, flow, now, len(data))
+            return self._request(message, flow, now, is_too_large)
+        if is_too_large:
+            return self._drop("bad-response", flow, "too large")
         try:
             return self._response(message, flow)
         except SipError as error:
@@ -58,14 +62,14 @@ class Engine:
 
     # Requests
 
-    def _request(self, request: Request, flow: Flow, now: float, size: int) -> list[Effect]:
+    def _request(self, request: Request, flow: Flow, now: float, is_too_large: bool) -> list[Effect]:
         self.counts["requests"] += 1
         try:
             came, stamped = nat.stamp_source(request, flow.remote, self._remedies)
         except SipError as error:
             return self._drop("no-way-back", flow, str(error))
         try:
-            if size > validate.MAX_MESSAGE_BYTES:
+            if is_too_large:
                 raise SipError(513)
             uri = validate.validate(request)
             if request.method == b"ACK" and self._tag(request) == _to_tag(request):
@@ -139,7 +143,7 @@ class Engine:
         via = parse_via(response.values(b"via")[0])
         branch = ours.param(b"branch") or b""
         memory, signature = branch[len(MAGIC) : len(MAGIC) + 1], branch[len(MAGIC) + 1 :]
-        if signature != self._sign_branch(response, memory, via):
+        if not compare_digest(signature, self._sign_branch(response, memory, via)):
             return self._drop("forged-response", flow, "the branch is not of our making")
         number, method = parse_cseq(response.header(b"cseq") or b"")
         bears_contact = self._remedies.contact and 100 < response.status < 300 and method in nat.CONTACT_METHODS

@@ -54,6 +54,13 @@ class Location:
         """Remove a binding, if it is there."""
         self._aors.get(aor, {}).pop(contact, None)
 
+    def restore(self, aor: bytes, bindings: list[Binding] | None) -> None:
+        """Put back what `bindings` returned, in the place of everything that was saved since."""
+        if bindings is None:
+            self._aors.pop(aor, None)
+        else:
+            self._aors[aor] = {binding.contact: binding for binding in reversed(bindings)}
+
     def _forget_idle(self, now: float) -> None:
         for aor in list(self._aors):
             if not self.bindings(aor, now):

@@ -39,11 +39,11 @@ def register(request: Request, flow: Flow, location: Location, now: float) -> tu
     aor = aor_of(request)
     call_id = request.header(b"call-id") or b""
     cseq = parse_cseq(request.header(b"cseq") or b"")[0]
-    before = location.bindings(aor, now) or []
-    for binding in before:
+    before = location.bindings(aor, now)
+    for binding in before or []:
         if binding.call_id == call_id and cseq < binding.cseq:
             raise SipError(500, b"CSeq Out of Order")  # step 7: an older REGISTER came late
-    changes = _changes(request, before)
+    changes = _changes(request, before or [])
     try:
         for change in changes:
             if change.expires_s == 0:
@@ -52,10 +52,7 @@ def register(request: Request, flow: Flow, location: Location, now: float) -> tu
                 binding = Binding(change.contact, flow, now + change.expires_s, call_id, cseq)
                 location.save(aor, binding, now)
     except Full:
-        for change in changes:
-            location.remove(aor, change.contact)
-        for binding in reversed(before):
-            location.save(aor, binding, now)
+        location.restore(aor, before)
         raise SipError(503, b"Too Many Bindings") from None
     return tuple(
         (b"Contact", b"<%b>;expires=%d" % (binding.contact, round(binding.expires_at - now)))

@@ -74,7 +74,7 @@ class Router:
         """
         uri = self._repair_strict_route(request, uri)
         self._consume_own_routes(request)
-        if request.count(b"route"):
+        if request.values(b"route"):
             return self._by_route(request, uri)
         own = nat.restore_contact(uri, self._signer)
         if own is not None:

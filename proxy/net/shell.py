@@ -37,13 +37,15 @@ class Shell:
             else:
                 self._log.event(effect.name, effect.fields)
 
-    async def run(self) -> None:
-        """Serve until SIGINT or SIGTERM."""
+    async def run(self, greeting: list[str]) -> None:
+        """Serve until SIGINT or SIGTERM; the greeting is written when a signal would already stop us cleanly."""
         loop = asyncio.get_running_loop()
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, stopped.set)
         loop.add_reader(self._udp.socket, self._udp.drain, self.receive)
+        for line in greeting:
+            self._log.line(line)
         await stopped.wait()
         loop.remove_reader(self._udp.socket)
         self._udp.close()

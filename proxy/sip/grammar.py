@@ -10,8 +10,9 @@ TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 # SEMI generic-param, with gen-value = token / host / quoted-string
 PARAM = re.compile(rb';\s*([^;=\s",]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s",]*))?')
 
-# What keeps a comma from separating two values: a quoted string, or an angle-bracketed URI.
-_UNSPLIT = re.compile(rb'"(?:[^"\\]|\\.)*"|<[^>]*>|[^",<]+|.', re.DOTALL)
+# A comma separates two values, but not within a quoted string or an angle-bracketed URI. What is never closed ends with
+# the text and is not tried again from its second character: one datagram of quotes or brackets would take seconds.
+_GUARDED = re.compile(rb'"(?:[^"\\]|\\.?)*+"?|<[^<>]*+>?|,', re.DOTALL)
 
 # RFC 3261 §7.3.3 and the registry's later additions: compact form -> long name, lower case.
 COMPACT = {
@@ -60,20 +61,12 @@ def split_values(text: bytes) -> list[bytes]:
     """Return the comma-separated values of a header that may bear several, stripped of white space."""
     if b"," not in text:
         return [text.strip()]
-    values, current = [], b""
-    for piece in _UNSPLIT.findall(text):
-        if piece == b",":
-            values.append(current.strip())
-            current = b""
-        elif piece[:1] in b'"<':
-            current += piece
-        else:
-            first, *others = piece.split(b",")
-            current += first
-            for other in others:
-                values.append(current.strip())
-                current = other
-    values.append(current.strip())
+    values, begin = [], 0
+    for found in _GUARDED.finditer(text):
+        if found[0] == b",":
+            values.append(text[begin : found.start()].strip())
+            begin = found.end()
+    values.append(text[begin:].strip())
     return [value for value in values if value]
 
 

@@ -16,7 +16,7 @@ _VIA = re.compile(
     rb"((?:;.*)?)",
     re.IGNORECASE | re.DOTALL,
 )
-_NAME_ADDR = re.compile(rb'((?:"(?:[^"\\]|\\.)*"|[^"<])*<)([^>]*)(>.*)', re.DOTALL)
+_NAME_ADDR = re.compile(rb'((?:"(?:[^"\\]|\\.)*"|[^"<])*<)([^<>]*)(>.*)', re.DOTALL)
 _CSEQ = re.compile(rb"([0-9]{1,10})\s+([A-Za-z0-9\-.!%*_+`'~]+)")
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5
@@ -98,5 +98,3 @@ def parse_cseq(text: bytes) -> tuple[int, bytes]:
     if found is None or number is None:
         raise SipError(400, b"Bad CSeq")
     return number, found[2]
-
-

@@ -104,7 +104,9 @@ class Message:
     def _edit_top(self, name: bytes, values: list[bytes]) -> None:
         key = name.lower()
         index = self.keys.index(key)
-        values = values + grammar.split_values(self._text(index))[1:]
+        while not (found := grammar.split_values(self._text(index))):  # a line of commas alone bears no value
+            index = self.keys.index(key, index + 1)
+        values = values + found[1:]
         self._values.pop(key, None)
         if values:
             self.lines[index] = b"%b: %b" % (name, b", ".join(values))
@@ -166,8 +168,8 @@ def answer(
             lines.append(line)
             keys.append(key)
         elif key == b"to" and b"to" not in keys:
-            tagged = b"tag=" in line.rpartition(b">")[2].lower()
-            lines.append(line if tagged else b"%b;tag=%b" % (line, to_tag))
+            params = line.rpartition(b">")[2] if b">" in line else line
+            lines.append(line if grammar.param(params, b"tag") is not None else b"%b;tag=%b" % (line, to_tag))
             keys.append(key)
     for name, value in (*headers, (b"Content-Length", b"0")):
         lines.append(b"%b: %b" % (name, value))
