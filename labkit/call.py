@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import secrets
 import sys
 from collections.abc import Sequence
 
@@ -39,10 +40,11 @@ def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]
 
     Bob's container does the asking: Alice may be any phone.
     """
-    code = stack.ask(lab, "bob", ["phone", "call", *arguments])
-    folder = evidence.fetch(lab) if code in set(Exit) - {Exit.USAGE} else None
-    if folder is None:
-        raise LabBroken(f"the calls could not be judged; evidence in {evidence.collect(lab, again)}")
+    run = secrets.token_hex(6)
+    code = stack.ask(lab, "bob", ["phone", "call", "--run", run, *arguments])
+    folder = evidence.fetch(lab, run)
+    if folder is None or not (folder / "verdict.json").exists() or code not in set(Exit) - {Exit.USAGE}:
+        raise LabBroken(f"the calls could not be judged; evidence in {evidence.collect(lab, again, folder)}")
     if code != Exit.PASS:
         evidence.collect(lab, again, folder)
     say(f"captures, story, ladder and verdict in {folder}")

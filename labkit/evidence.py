@@ -15,11 +15,11 @@ from labkit import stack
 from labkit.settings import DEFAULTS, HOSTS, OUT, Settings
 
 
-def fetch(settings: Settings) -> Path | None:
-    """Copy the newest run's folder out of the lab's volume and point out/latest at it. None when there is none."""
+def fetch(settings: Settings, run: str) -> Path | None:
+    """Copy this run's folder out of the lab's volume and point out/latest at it. None when there is none."""
     packed = subprocess.run(
         stack.compose(settings, "exec", "-T", "observer", "sh", "-c",
-                      'cd /lab/out 2>/dev/null && exec tar -cf - "$(ls | tail -n 1)"'),
+                      f"cd /lab/out 2>/dev/null && exec tar -cf - *-{run}"),
         env=settings.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
     )  # fmt: skip
     if packed.returncode != 0 or not packed.stdout:

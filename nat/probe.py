@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 ANSWER_S = 1.0  # the network is a bridge on this machine: an answer takes far less
 TRIES = 3
@@ -35,6 +35,14 @@ class Prober:
         self.socket.bind((os.environ["ALICE_IP"], port))
         self.socket.settimeout(ANSWER_S)
         self.port: int = self.socket.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        """Return the prober."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the socket."""
+        self.socket.close()
 
     def ask(self, reflector: int, **request: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the final answer (it bears `seen`) and the answers that came before it. Raises Silence."""
@@ -62,14 +70,14 @@ class Prober:
 
 def measure(reflectors: list[Address]) -> dict[str, str]:
     """Return the measured axes, in the words of kinds.toml. Raises Silence."""
-    prober = Prober(reflectors)
-    seen = [prober.seen_by(number) for number in range(4)]
-    return {
-        "mapping": mapping(seen),
-        "filtering": filtering(Prober(reflectors)),
-        "ports": "preserved" if seen[0][1] == prober.port else "changed",
-        "peer-speaks-first": peer_speaks_first(Prober(reflectors)),
-    }
+    with Prober(reflectors) as first, Prober(reflectors) as second, Prober(reflectors) as third:
+        seen = [first.seen_by(number) for number in range(4)]
+        return {
+            "mapping": mapping(seen),
+            "filtering": filtering(second),
+            "ports": "preserved" if seen[0][1] == first.port else "changed",
+            "peer-speaks-first": peer_speaks_first(third),
+        }
 
 
 def mapping(seen: list[Address]) -> str:

@@ -15,11 +15,13 @@ import secrets
 import signal
 import sys
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from observer.control import ROOM, Request, ask, serve
+from observer.control import PATIENCE_S, ROOM, Request, ask, serve
 from sipp_scenarios.sipp import Counts, Sipp
 
 EXPIRES_S = 3600
@@ -41,6 +43,7 @@ class Phone:
         self._lock = threading.Lock()
         self._registered = False
         self._waiting: Sipp | None = None
+        self._engaged_until = 0.0  # in calls that are counted: a refresh would take the counting SIPp away
 
     def start(self) -> None:
         """Register and begin to wait for calls. A phone whose REGISTER is not answered works on, as real ones do."""
@@ -55,6 +58,8 @@ class Phone:
         while True:
             threading.Event().wait(REFRESH_S)
             with self._lock:
+                if time.monotonic() < self._engaged_until:
+                    continue  # the calls themselves keep the hole in the router open
                 self._stop_waiting()
                 self._register()
                 self._wait_for_calls()
@@ -69,11 +74,13 @@ class Phone:
                 self._stop_waiting()
                 self._waiting = self._sipp("uas_call", folder, self._talk(request))
                 self._waiting.listen()
+                self._engaged_until = time.monotonic() + patience(request)
                 return {"listening": True}
             if request["do"] == "finish":
+                self._engaged_until = 0.0
                 counts = self._stop_waiting()
                 self._wait_for_calls()
-                return asdict(counts) if counts else {}
+                return asdict(counts or Counts(0, 0, 0, 1))  # a SIPp has counts: without them there is no check
             if request["do"] == "place":
                 self._stop_waiting()
                 counts = self._place(request, folder)
@@ -113,16 +120,21 @@ class Phone:
         return Sipp(scenario, folder, run, ["-key", "me", self.name, "-key", "peer", self._peer, *arguments])
 
 
-def converse(legs: list[dict[str, Any]]) -> Request:
+def patience(leg: dict[str, Any]) -> float:
+    """Return the seconds that a leg's calls may take at the most, one after another and all failing."""
+    return PATIENCE_S + CALL_S * int(leg["count"])
+
+
+def converse(legs: list[dict[str, Any]], run: str) -> Request:
     """Have the phones place these calls, and return the observer's verdict: {"text", "exit_code", "folder"}.
 
-    A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee"}.
+    A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee"}. Raises OSError when a phone or the
+    observer does not do its part.
     """
-    run = secrets.token_hex(6)
     for leg in legs:
         request = {**leg, "run": run}
         ask(leg["to"], {"do": "listen", **request})
-        leg[leg["from"]] = ask(leg["from"], {"do": "place", **request})
+        leg[leg["from"]] = ask(leg["from"], {"do": "place", **request}, patience(leg))
         leg[leg["to"]] = ask(leg["to"], {"do": "finish", **request})
     return ask("observer", {"run": run, "legs": legs})
 
@@ -142,11 +154,23 @@ def one_way(given: argparse.Namespace) -> dict[str, Any]:
     return {**call, "at_once": given.at_once, "hangup": given.hangup}
 
 
+def report(legs: list[dict[str, Any]], run: str, choose: Callable[[str], str], otherwise: int) -> int:
+    """Have the calls placed, print what is chosen of the verdict, and return its exit code."""
+    try:
+        verdict = converse(legs, run)
+    except OSError as error:
+        print(f"phone: no verdict: {error}", file=sys.stderr, flush=True)
+        return otherwise
+    print(choose(verdict["text"]), flush=True)
+    return int(verdict["exit_code"])
+
+
 def main() -> int:
-    """Return the exit status: of the verdict, or 2 for a call that nobody can place."""
+    """Return the exit status: of the verdict; where there is none, 2 from `phone call` and 3 from Alice."""
     parser = argparse.ArgumentParser(prog="phone", description=__doc__)
     parser.add_argument("name", help="alice, bob, or `call`")
     parser.add_argument("--peer", default="")
+    parser.add_argument("--run", default=secrets.token_hex(6), help="what the run's folder is called")
     parser.add_argument("--then", choices=("call", "wait"), default="wait")
     parser.add_argument("--from", dest="caller", choices=("alice", "bob", "both"), default="both")
     parser.add_argument("--count", type=int, default=1)
@@ -154,9 +178,8 @@ def main() -> int:
     parser.add_argument("--hangup", choices=("caller", "callee"), default="callee")
     given = parser.parse_args()
     if given.name == "call":
-        verdict = converse(both_ways() if given.caller == "both" else [one_way(given)])
-        print(verdict["text"], flush=True)
-        return int(verdict["exit_code"])
+        legs = both_ways() if given.caller == "both" else [one_way(given)]
+        return report(legs, given.run, lambda text: text, otherwise=2)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     phone = Phone(given.name, given.peer)
     phone.start()
@@ -164,9 +187,8 @@ def main() -> int:
     control = threading.Thread(target=serve, args=(given.name, phone.answer), daemon=True)
     control.start()
     if given.then == "call":
-        verdict = converse(both_ways())  # the observer prints ladder and checks; the last word is Alice's
-        print(verdict["text"].splitlines()[-1], flush=True)
-        return int(verdict["exit_code"])
+        # The observer prints ladder and checks; the last word is Alice's.
+        return report(both_ways(), given.run, lambda text: text.splitlines()[-1], otherwise=3)
     control.join()
     return 1
 

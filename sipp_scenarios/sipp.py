@@ -87,14 +87,14 @@ class Sipp:
         return self.wait(END_S)
 
     def _counts(self) -> Counts:
+        """Read the counts; all 0 where SIPp wrote none. Raises KeyError for a SIPp that names its columns otherwise."""
         last: dict[str, str] = {}
         if self._statistics.exists():
             with self._statistics.open(newline="", encoding="utf-8") as lines:
                 for row in csv.DictReader(lines, delimiter=";"):
-                    last = row
-        return Counts(
-            successful=int(last.get("SuccessfulCall(C)", 0)),
-            failed=int(last.get("FailedCall(C)", 0)),
-            retransmissions=int(last.get("Retransmissions(C)", 0)),
-            exit_code=self._process.returncode,
+                    if None not in row.values():  # SIPp was killed while it wrote
+                        last = row
+        successful, failed, again = (
+            int(last[f"{column}(C)"]) if last else 0 for column in ("SuccessfulCall", "FailedCall", "Retransmissions")
         )
+        return Counts(successful, failed, again, self._process.returncode)
