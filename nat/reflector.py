@@ -13,6 +13,7 @@ Requests and answers are JSON objects, one a datagram. Every request bears `id`,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -66,9 +67,12 @@ def answer(
 def reach(target: Address, number: str, sender: socket.socket, interface: str) -> list[str]:
     """Try to reach a private address as a public host would; return the ways that were tried.
 
-    A way is a route: on the wire itself, by the host's bridge, by the router that is not asked to translate.
+    A way is a route: the ones that it has, on the wire itself, by the host's bridge, by the router that is not asked
+    to translate.
     """
     private = f"{target[0]}/32"
+    with contextlib.suppress(OSError):  # unreachable, as it should be
+        send(sender, {"id": number, "leak": "by its own routes"}, target)
     ways = {
         "on-link": ["dev", interface, "scope", "link"],
         "by the host": ["via", os.environ["INTERNET_GATEWAY"], "dev", interface],
@@ -79,7 +83,7 @@ def reach(target: Address, number: str, sender: socket.socket, interface: str) -
         for _ in range(2):  # the first may wait for ARP
             send(sender, {"id": number, "leak": way}, target)
         subprocess.run(["ip", "route", "del", private], check=True)
-    return list(ways)
+    return ["by its own routes", *ways]
 
 
 def send(sender: socket.socket, answer: dict[str, Any], target: Address) -> None:

@@ -23,7 +23,8 @@ SIOCGIFADDR = 0x8915
 SNAP_BYTES = 65_535
 BUFFER_KIB = 32_768  # in immediate mode every packet takes a slot of SNAP_BYTES: room for a burst of 500
 START_S = 10.0
-DRAIN_S = 10.0
+ANSWER_S = 10.0
+STILL_S = 0.5  # a tcpdump with packets before it writes them within microseconds
 MOST_BYTES = 256 << 20  # a capture that nobody asked for is thrown away at this size: a lab may stand for weeks
 
 
@@ -47,17 +48,21 @@ class Capture:
 
     def end(self) -> int:
         """End it when its file holds all that the kernel saw; return how many packets the kernel dropped."""
-        deadline = time.monotonic() + DRAIN_S
+        moved, before = time.monotonic(), -1
         while True:
             with self._said:
                 self._dropped = -1
             self._process.send_signal(signal.SIGUSR1)  # it says what it has captured and what the kernel has seen
-            self._await(lambda: self._dropped >= 0, DRAIN_S)
-            if self._captured + self._dropped >= self._received or time.monotonic() > deadline:
+            self._await(lambda: self._dropped >= 0, ANSWER_S)
+            if self._captured + self._dropped >= self._received:
                 break
+            if self._captured != before:
+                moved, before = time.monotonic(), self._captured
+            elif time.monotonic() - moved > STILL_S:
+                break  # the kernel also counts what came between its socket and its filter, which nobody will deliver
         self._process.send_signal(signal.SIGINT)
         self._process.wait()
-        return max(self._dropped, self._received - self._captured)
+        return self._dropped
 
     def _read(self) -> None:
         assert self._process.stderr is not None

@@ -88,8 +88,8 @@ def test_a_router_without_a_guard_is_a_broken_lab(
 @pytest.mark.parametrize(
     ("leak", "word"),
     [
-        # Alice's pod stands in both networks: a public host reaches her on the wire itself.
-        ("services: {alice-home: {networks: {home: {}, internet: {}}}}", "on-link"),
+        # A public host has a second leg, in the home network.
+        ("services: {core: {networks: {home: {}}}}", "by its own routes"),
         # The machine has an address in the home network.
         ('networks: {home: {driver_opts: {com.docker.network.bridge.inhibit_ipv4: "false"}}}', "the machine itself"),
     ],

@@ -104,7 +104,8 @@ def test_compose_alone_prints_the_same_ladder_and_verdict(command: Command) -> N
             env=environment, cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        observer = [line.partition("| ")[2] for line in done.stdout.splitlines() if line.startswith("observer")]
+        printed = done.stdout.replace("\x1b[2K", "")  # compose clears the line even where there is no terminal
+        observer = [line.partition("| ")[2] for line in printed.splitlines() if line.startswith("observer")]
         text = "\n".join(observer)
         assert "── INVITE bob ─" in text
         assert "✓ contact-restored" in text
