@@ -116,7 +116,8 @@ def load(environment: Mapping[str, str], path: Path | None) -> Settings:
     table = _read(path, mistakes) if path else {}
     settings = Settings()
     known = {key.name for key in KEYS}
-    mistakes += [f"{path}: {name}: unknown key; known are {', '.join(sorted(known))}" for name in sorted(set(table) - known)]
+    unknown = sorted(set(table) - known)
+    mistakes += [f"{path}: {name}: unknown key; known are {', '.join(sorted(known))}" for name in unknown]
     for key in KEYS:
         given = environment.get(key.variable) or None  # compose passes an unset variable as an empty one
         where = key.variable if given is not None else f"{path}: {key.name}"

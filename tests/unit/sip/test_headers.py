@@ -1,0 +1,69 @@
+"""Via, name-addr and CSeq (RFC 3261 §20)."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.sip.errors import SipError
+from proxy.sip.headers import parse_cseq, parse_name_addr, parse_via
+
+
+def test_a_via_comes_apart_whatever_white_space_stands_in_it() -> None:
+    via = parse_via(b"sip / 2.0 /\t UDP   host.example.org : 5070 ; branch = z9hG4bKx ;rport")
+    assert (via.transport, via.sent_by()) == (b"UDP", ("host.example.org", 5070))
+    assert via.param(b"branch") == b"z9hG4bKx"
+    assert via.param(b"rport") == b""
+    assert via.param(b"received") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [b"SIP/2.0/UDP 10.0.0.1", b"SIP/2.0/TCP [::1]:5061;branch=z9hG4bK1;x", b"SIP/2.0/UDP host:5060;a=\"q;r\""],
+)
+def test_a_via_in_the_usual_spelling_leaves_as_it_came(text: bytes) -> None:
+    assert parse_via(text).encode() == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"SIP/2.0/UDP", b"SIP/3.0/UDP host", b"SIP/2.0 host", b"SIP/2.0/UDP host:0", b"SIP/2.0/UDP host:65536",
+        b"SIP/2.0/UDP host:x", b"SIP/2.0/UDP host branch=1", b"SIP/2.0/UDP a@b", b"SIP/2.0/UDPhost",
+    ],
+)  # fmt: skip
+def test_a_malformed_via_is_400(text: bytes) -> None:
+    with pytest.raises(SipError, match="400 Bad Via"):
+        parse_via(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "uri", "tag"),
+    [
+        (b"<sip:a@b;x=1>;tag=t", b"sip:a@b;x=1", b"t"),
+        (b"sip:a@b;tag=t", b"sip:a@b", b"t"),
+        (b'"A <fake>; \\"B\\"" <sip:a@b>', b"sip:a@b", None),
+        (b"A B <sip:a@b> ; TAG = t", b"sip:a@b", b"t"),
+        (b"<sip:a@b;tag=uri>", b"sip:a@b;tag=uri", None),
+    ],
+)
+def test_header_parameters_are_never_taken_for_the_uris(text: bytes, uri: bytes, tag: bytes | None) -> None:
+    value = parse_name_addr(text)
+    assert (value.uri, value.param(b"tag")) == (uri, tag)
+    assert value.encode() == text
+
+
+@pytest.mark.parametrize("text", [b"<sip:a@b", b"sip:a@b>", b'"A <sip:a@b>', b"<<sip:a@b>>", b'A "b'])
+def test_a_malformed_address_is_400(text: bytes) -> None:
+    with pytest.raises(SipError, match="400 Bad Address"):
+        parse_name_addr(text)
+
+
+def test_a_cseq_comes_apart_and_its_method_keeps_its_case() -> None:
+    assert parse_cseq(b"0009\t  iNVITE") == (9, b"iNVITE")
+    assert parse_cseq(b"2147483647 X") == (2**31 - 1, b"X")
+
+
+@pytest.mark.parametrize("text", [b"", b"1", b"INVITE", b"-1 INVITE", b"2147483648 X", b"9" * 20 + b" X", b"1 a b"])
+def test_a_malformed_cseq_is_400(text: bytes) -> None:
+    with pytest.raises(SipError, match="400 Bad CSeq"):
+        parse_cseq(text)
