@@ -34,8 +34,10 @@ def run(given: argparse.Namespace) -> int:
         try:
             stack.start(lab)
         except LabBroken:
-            say(f"evidence in {evidence.collect(lab, sys.argv[1:])}")
-            stack.remove(lab)
+            try:
+                say(f"evidence in {evidence.collect(lab, sys.argv[1:])}")
+            finally:  # a Ctrl-C here, or a disk that is full, leaves nothing behind either
+                stack.remove(lab)
             raise
         except KeyboardInterrupt:
             stack.remove(lab)

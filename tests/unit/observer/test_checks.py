@@ -159,6 +159,14 @@ def test_a_broken_lab_takes_precedence_over_a_failed_call() -> None:
         ),
         (
             "via-received-rport",
+            "a Via too many",
+            lambda: [
+                replace(seen, vias=[*seen.vias, seen.vias[-1]]) if is_forwarded_invite(seen) else seen
+                for seen in good_story()
+            ],
+        ),
+        (
+            "via-received-rport",
             "the Via on top is not the proxy's",
             lambda: broken_vias(lambda via: via.replace("198.51.100.10:", "198.51.100.200:")),
         ),
