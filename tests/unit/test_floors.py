@@ -1,0 +1,149 @@
+"""The house and its floors (docs: the design): who may import what, read from the sources."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# What each room of the proxy may import of ours, by prefix; the longest prefix of a module's name is its room.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "proxy": (),
+    "proxy.__main__": ("proxy.cli",),
+    "proxy.cli": ("proxy.config", "proxy.log", "proxy.net", "proxy.core", "proxy.sip"),
+    "proxy.config": (),
+    "proxy.log": (),
+    "proxy.net": ("proxy.net", "proxy.log", "proxy.core", "proxy.sip"),
+    "proxy.core": ("proxy.core", "proxy.sip"),
+    "proxy.sip": ("proxy.sip",),
+    "observer": ("observer",),
+    "labkit": ("labkit",),
+}
+
+# The core is told the time and the key, and asks nobody.
+NO_CORE = {"asyncio", "socket", "time", "random", "secrets", "sqlite3", "threading", "os", "datetime"}
+NO_OUTSIDE = {"proxy.core": NO_CORE, "proxy.sip": NO_CORE | {"hmac"}}
+
+# The policies of the core know nothing of each other: the engine knows their order.
+POLICIES = {"nat", "registrar", "route", "validate"}
+EXCEPTIONS = {("proxy.core.route", "proxy.core.nat")}  # a Request-URI of our making is restored while it is routed
+
+
+def imports(source: str, module: str) -> Iterator[str]:
+    """Yield the full name of everything that a module imports; `from a import b` yields both a and a.b."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*module.split(".")[: -node.level], *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def is_in(name: str, room: str) -> bool:
+    return name == room or name.startswith(room + ".")
+
+
+def room_of(module: str) -> str:
+    return max((room for room in MAY_IMPORT if is_in(module, room)), key=len)
+
+
+def breaches(source: str, module: str) -> list[str]:
+    """Return what a module imports and may not."""
+    room = room_of(module)
+    found = []
+    for name in imports(source, module):
+        top = name.partition(".")[0]
+        if top in {"proxy", "observer", "labkit"}:
+            allowed = name == "proxy" or any(is_in(name, other) for other in MAY_IMPORT[room])
+        elif top == "__future__":
+            allowed = True
+        else:
+            is_banned = any(is_in(module, floor) and top in banned for floor, banned in NO_OUTSIDE.items())
+            allowed = not is_banned and (not is_in(module, "proxy") or top in sys.stdlib_module_names)
+        policy, other = module.removeprefix("proxy.core."), name.removeprefix("proxy.core.").partition(".")[0]
+        if is_in(name, "proxy.core") and policy in POLICIES and other in POLICIES - {policy}:
+            allowed = (module, f"proxy.core.{other}") in EXCEPTIONS
+        if not allowed:
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def modules() -> list[tuple[str, Path]]:
+    found = []
+    for house in ("proxy", "observer", "labkit"):
+        for path in sorted((ROOT / house).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            found.append((".".join(parts).removesuffix(".__init__"), path))
+    return found
+
+
+@pytest.mark.parametrize(("module", "path"), [pytest.param(*each, id=each[0]) for each in modules()])
+def test_a_module_imports_only_what_its_floor_allows(module: str, path: Path) -> None:
+    assert breaches(path.read_text(encoding="utf-8"), module) == []
+
+
+def test_the_walk_finds_the_houses() -> None:
+    names = {name for name, _ in modules()}
+    assert {"proxy", "proxy.__main__", "proxy.core.engine", "proxy.sip.parse", "observer", "labkit"} <= names
+
+
+def test_no_exception_outlives_its_reason() -> None:
+    paths = dict(modules())
+    for module, other in EXCEPTIONS:
+        assert other in set(imports(paths[module].read_text(encoding="utf-8"), module))
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("proxy.sip.parse", "from proxy.core import flow"),
+        ("proxy.sip.parse", "def f():\n    import proxy.core.engine"),
+        ("proxy.sip.parse", "from ..core.flow import Flow"),
+        ("proxy.sip.parse", "import time"),
+        ("proxy.core.engine", "from proxy.net import udp"),
+        ("proxy.core.engine", "from proxy.config import Settings"),
+        ("proxy.core.engine", "from proxy import log"),
+        ("proxy.core.engine", "from time import monotonic"),
+        ("proxy.core.engine", "import asyncio.events"),
+        ("proxy.core.engine", "import socket as s"),
+        ("proxy.core.engine", "if True:\n    from secrets import token_bytes"),
+        ("proxy.core.engine", "import random, sqlite3"),
+        ("proxy.core.nat", "from proxy.core import route"),
+        ("proxy.core.nat", "from proxy.core.registrar import register"),
+        ("proxy.core.registrar", "from . import nat"),
+        ("proxy.core.validate", "from .route import Router"),
+        ("proxy.net.shell", "from proxy import cli"),
+        ("proxy.net.shell", "from proxy.config import Settings"),
+        ("proxy.config", "from proxy.core.remedies import NAMES"),
+        ("proxy.log", "from proxy import config"),
+        ("proxy.cli", "import requests"),
+        ("proxy.cli", "from observer import story"),
+        ("observer.story", "from proxy.sip.parse import parse"),
+        ("observer.story", "import labkit"),
+        ("labkit.up", "from proxy import config"),
+        ("labkit.up", "import observer.story"),
+    ],
+)
+def test_the_detector_detects(module: str, source: str) -> None:
+    assert breaches(source, module)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("proxy.core.engine", "from proxy.core import nat, registrar, route\nfrom hmac import compare_digest"),
+        ("proxy.core.route", "from proxy.core import nat\nfrom proxy.core.location import Location"),
+        ("proxy.net.shell", "import asyncio, time\nfrom proxy.log import Log"),
+        ("proxy.sip.parse", "from __future__ import annotations\nfrom proxy.sip import grammar"),
+    ],
+)
+def test_the_detector_lets_the_innocent_pass(module: str, source: str) -> None:
+    assert breaches(source, module) == []

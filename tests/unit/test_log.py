@@ -1,0 +1,57 @@
+"""One event a line, and strangers cannot fill a disk."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+from proxy.log import FIELD_CHARACTERS, STRANGERS_LINES_PER_S, Log
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def log(level: str = "info") -> tuple[Log, StringIO, Clock]:
+    stream, clock = StringIO(), Clock()
+    return Log(level, clock, stream), stream, clock
+
+
+def test_an_event_is_a_name_and_its_fields() -> None:
+    written, stream, _ = log()
+    written.event("call-made", {"call_id": b"a@b", "status": 200})
+    assert stream.getvalue() == "call-made call_id=a@b status=200\n"
+
+
+def test_what_a_stranger_writes_cannot_make_a_line_or_a_field() -> None:
+    written, stream, _ = log()
+    written.event("x", {"call_id": b"a\r\nfake-event status=1\x1b[2J\xff", "why": "b c\u2028d"})
+    assert stream.getvalue() == "x call_id=a__fake-event_status=1_[2J\\xff why=b_c_d\n"
+
+
+def test_a_long_field_is_cut() -> None:
+    written, stream, _ = log()
+    written.event("x", {"a": b"y" * 5000})
+    assert len(stream.getvalue()) == len("x a=\n") + FIELD_CHARACTERS
+
+
+def test_strangers_get_so_many_lines_a_second_and_the_rest_is_counted() -> None:
+    written, stream, clock = log()
+    for _ in range(STRANGERS_LINES_PER_S + 7):
+        written.strange("odd", {})
+    assert stream.getvalue().count("odd") == STRANGERS_LINES_PER_S
+    clock.now = 1.0
+    written.strange("odd", {})
+    assert stream.getvalue().splitlines()[-2:] == ["lines-suppressed count=7", "odd "]
+
+
+def test_events_are_silent_below_the_level_and_plain_lines_are_not() -> None:
+    written, stream, _ = log("warning")
+    written.event("x", {})
+    written.strange("y", {})
+    written.line("said anyway")
+    assert stream.getvalue() == "said anyway\n"
+    assert not written.enabled
