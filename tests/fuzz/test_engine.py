@@ -106,10 +106,23 @@ def test_arbitrary_bytes_raise_nothing(data: bytes, source: tuple[str, int]) -> 
     check(LIVE, data, source)
 
 
-@settings(SETTINGS, max_examples=1000)
+@settings(SETTINGS, max_examples=800)
 @given(mutated(), SOURCES)
 def test_mutated_messages_raise_nothing(data: bytes, source: tuple[str, int]) -> None:
     check(LIVE, data, source)
+
+
+NAMES = b"Via Route Record-Route Contact From To CSeq Call-ID Max-Forwards Content-Length Proxy-Require Expires".split()
+VALUES = [b"", b",", b"*", b"<", b'"', b"<sip:198.51.100.10;lr>", b"<tel:1>, 1"]
+
+
+def test_no_strange_line_anywhere_in_a_call_raises() -> None:
+    """Without chance: every header with every strange value, on top of, amid and below every message."""
+    for data, phone in SAID:
+        start, *lines = data.split(b"\r\n")
+        for line in (b"%b: %b" % (name, value) for name in NAMES for value in VALUES):
+            for at in (0, len(lines) // 2, lines.index(b"")):
+                check(LIVE, b"\r\n".join((start, *lines[:at], line, *lines[at:])), phone.seen)
 
 
 @SETTINGS
