@@ -104,6 +104,8 @@ class Engine:
 
     def _serve(self, request: Request, via: Via, flow: Flow, now: float) -> list[Effect]:
         """A request for the proxy itself: REGISTER, OPTIONS. Raises SipError."""
+        if request.method not in {b"ACK", b"CANCEL"}:
+            validate.check_extensions(request, b"require")
         if request.method == b"REGISTER":
             headers = registrar.register(request, flow, self._location, now)
             note = self._note("binding-saved" if headers else "binding-removed", request, flow=flow)

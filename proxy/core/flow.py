@@ -44,6 +44,8 @@ def may_send_to(host: str, port: int, local: str) -> bool:
         return False
     if address.is_multicast or address.is_unspecified or address == ipaddress.ip_address("255.255.255.255"):
         return False
+    if address.version == 6 and address.ipv4_mapped:  # the C library turns ::ffff:127.0.0.1 into what it stands for
+        return False
     here = _address(local)
     return not address.is_loopback or (here is not None and here.is_loopback)
 

@@ -10,7 +10,7 @@ from proxy.sip.uri import Uri, parse_uri
 
 MAX_MESSAGE_BYTES = 16_384  # a SIP message with a large body is 3 kB; RFC 3261 §18.1.1 wants 65,535 accepted at best
 MAX_HEADER_LINES = 256
-EXTENSIONS: frozenset[bytes] = frozenset()  # what a Proxy-Require may name: nothing yet
+EXTENSIONS: frozenset[bytes] = frozenset()  # what a Proxy-Require or a Require may name: nothing yet
 
 
 def validate(request: Request) -> Uri:
@@ -28,10 +28,18 @@ def validate(request: Request) -> Uri:
             raise SipError(400, b"Bad Max-Forwards")
         if hops == 0:
             raise SipError(483)
-    unsupported = [name for name in request.values(b"proxy-require") if name not in EXTENSIONS]
+    check_extensions(request, b"proxy-require")
+    return uri
+
+
+def check_extensions(request: Request, key: bytes) -> None:
+    """Check that nothing is demanded that we cannot do (§8.2.2.3): Proxy-Require, and Require where we answer.
+
+    Raises SipError 420.
+    """
+    unsupported = [name for name in request.values(key) if name not in EXTENSIONS]
     if unsupported:
         raise SipError(420, headers=((b"Unsupported", b", ".join(unsupported)),))
-    return uri
 
 
 def check_head(message: Message) -> None:

@@ -101,6 +101,14 @@ def test_a_require_is_none_of_a_proxys_business() -> None:
     assert Ladder(mapping=MAPPED_BOB).one(invite(b"Require: 100rel"), phone.seen).header("Require") == b"100rel"
 
 
+def test_a_registrar_that_cannot_do_what_is_required_says_420_and_keeps_nothing() -> None:
+    """RFC 3261 §10.3 step 2."""
+    ladder, phone = Ladder(), alice()
+    answer = ladder.one(phone.register(b"Require: gruu"), phone.seen)
+    assert (answer.start, answer.header("Unsupported")) == (b"SIP/2.0 420 Bad Extension", b"gruu")
+    assert ladder.one(phone.register(contact=b""), phone.seen).values("Contact") == []
+
+
 def test_a_message_too_large_is_513() -> None:
     assert status(invite(body=b"x" * MAX_MESSAGE_BYTES)) == 513
     assert status(invite(*[b"X: y"] * MAX_HEADER_LINES)) == 513

@@ -83,6 +83,8 @@ def test_our_names_in_any_case_and_our_address_are_us(host: bytes) -> None:
         (b"sip:x@255.255.255.255", 403),
         (b"sip:x@[::1]", 403),
         (b"sip:x@[ff02::1]", 403),
+        (b"sip:x@[::ffff:127.0.0.1]", 403),
+        (b"sip:x@[::FFFF:198.51.100.10]", 403),
         (b"sip:x@elsewhere.example.com", 502),
         (b"tel:+4930123456", 416),
         (b"sip:x@198.51.100.77:0", 400),
