@@ -9,7 +9,7 @@ from proxy.sip.message import Request
 from proxy.sip.parse import parse
 from tests.flows.ladder import MAPPED_BOB, Dialog, Ladder, Phone, alice, bob
 
-SETTINGS = settings(max_examples=300, deadline=None, database=None, derandomize=True)
+SETTINGS = settings(max_examples=200, deadline=None, database=None, derandomize=True)
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-.!%*_+`'~", min_size=1, max_size=12).map(str.encode)
 VALUE = st.binary(max_size=30).map(lambda raw: raw.translate(None, b"\r\n\0"))
@@ -106,7 +106,7 @@ def test_arbitrary_bytes_raise_nothing(data: bytes, source: tuple[str, int]) -> 
     check(LIVE, data, source)
 
 
-@settings(SETTINGS, max_examples=800)
+@settings(SETTINGS, max_examples=600)
 @given(mutated(), SOURCES)
 def test_mutated_messages_raise_nothing(data: bytes, source: tuple[str, int]) -> None:
     check(LIVE, data, source)
@@ -134,7 +134,7 @@ def test_well_formed_nonsense_raises_nothing(
     check(LIVE, b"\r\n".join((start, via, *lines, b"", body)), source)
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=150)
 @given(mutated(), SOURCES)
 def test_the_same_bytes_lead_to_the_same_bytes(data: bytes, source: tuple[str, int]) -> None:
     """A retransmission is harmless; REGISTER is judged elsewhere, for its second copy finds the first one's binding."""
