@@ -30,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 def main() -> int:
     """Return the exit status."""
     os.environ.pop("PYTHONPATH", None)  # the door's own: not for the programs that a verb starts
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends us gets the same clean-up as Ctrl-C
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # whoever ends us gets the same clean-up as Ctrl-C
     parser = Parser(
         prog="./lab", description="A laptop-sized Internet with a real NAT in it, and a SIP call through it.",
         epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -54,6 +55,9 @@ def main() -> int:
         return int(VERBS[given.verb].run(given))
     except Mistake as mistake:
         say(str(mistake))
+        return Exit.USAGE
+    except PermissionError as error:
+        say(f"{error.filename}: permission denied: does it belong to another user, from an earlier run as root?")
         return Exit.USAGE
     except LabBroken as broken:
         say(f"lab broken: {broken}")

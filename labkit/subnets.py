@@ -56,7 +56,7 @@ def host_routes(table: str) -> Iterator[tuple[str, ipaddress.IPv4Network]]:
     """
     for line in table.splitlines()[1:]:
         fields = line.split()
-        destination, mask = (socket.inet_ntoa(struct.pack("<I", int(fields[number], 16))) for number in (1, 7))
+        destination, mask = (socket.inet_ntoa(struct.pack("=I", int(fields[number], 16))) for number in (1, 7))
         network = ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
         if network.prefixlen > 1:
             yield fields[0], network

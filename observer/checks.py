@@ -88,10 +88,15 @@ def no_leak(case: Case) -> Check:
 def invite_translated(case: Case) -> Check:
     """Alice's INVITE reaches the proxy from the NAT's public address, and from another port than she sent from."""
     judged = []
+    arrived = set()
     for journey in _from_alice(case, "INVITE"):
         for seen in _at_proxy(case, journey):
             changed = seen.source[0] == case.topology.nat_wan and seen.source[1] != journey.first.source[1]
             judged.append((changed, f"sent from {_text(journey.first.source)}, arrived from {_text(seen.source)}"))
+            arrived.add(seen.call_id)
+    missing = sum(leg["count"] for leg in case.legs if leg["from"] == "alice") - len(arrived)
+    if missing > 0 and judged:
+        judged.append((False, f"{missing} of her calls never arrived"))
     return _verdict("invite-translated", judged)
 
 

@@ -10,6 +10,7 @@ import json
 import signal
 import socket
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,15 @@ def ask(name: str, request: Request, patience: float = PATIENCE_S) -> Request:
     if "error" in answer:
         raise ConnectionError(f"{name} failed: {answer['error']}")
     return answer
+
+
+def await_room(name: str, seconds: float) -> None:
+    """Return when NAME.sock is there. Raises TimeoutError."""
+    deadline = time.monotonic() + seconds
+    while not (ROOM / f"{name}.sock").exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{name} has not come within {seconds:.0f} s")
+        time.sleep(0.02)  # pacing of a poll, with a deadline
 
 
 def serve(name: str, answer: Callable[[Request], Request]) -> None:

@@ -71,8 +71,12 @@ def decode(folder: Path) -> list[Sighting]:
 def _sighting(values: list[str]) -> Sighting | None:
     row = dict(zip(_FIELDS, values, strict=True))
     first = {name: value.split(_MANY)[0] for name, value in row.items()}
-    if not first["ip.src"] or row["icmp.type"]:  # an ICMP error quotes the packet that it complains about
+    if not first["ip.src"]:
         return None
+    if row["icmp.type"]:  # an ICMP error quotes the packet that it complains about: that one is not what was sent here
+        quoted = {name for name in _FIELDS if name.startswith(("udp.", "sip."))}
+        row |= dict.fromkeys(quoted, "")
+        first |= dict.fromkeys(quoted, "")
     head, _, body = bytes.fromhex(first["udp.payload"]).partition(b"\r\n\r\n")
     lines = head.decode("utf-8", "backslashreplace").split("\r\n")
     return Sighting(

@@ -21,12 +21,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from observer.control import PATIENCE_S, ROOM, Request, ask, serve
+from observer.control import PATIENCE_S, ROOM, Request, ask, await_room, serve
 from sipp_scenarios.sipp import Counts, Sipp
 
 EXPIRES_S = 3600
 REFRESH_S = 20.0  # below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120)
 REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed: for whoever waits for it
+PEER_S = 30.0  # the other phone starts beside this one
 TALK_MS = 200
 REGISTER_S = 4.0
 CALL_S = 16.0  # longer than all waits in uac_call.xml together
@@ -187,6 +188,7 @@ def main() -> int:
     control = threading.Thread(target=serve, args=(given.name, phone.answer), daemon=True)
     control.start()
     if given.then == "call":
+        await_room(given.peer, PEER_S)
         # The observer prints ladder and checks; the last word is Alice's.
         return report(both_ways(), given.run, lambda text: text.splitlines()[-1], otherwise=3)
     control.join()

@@ -21,6 +21,7 @@ from proxy.sip.errors import REASONS, NotSip, SipError
 from proxy.sip.headers import Via, parse_cseq, parse_name_addr, parse_via
 from proxy.sip.message import Message, Request, Response, answer
 from proxy.sip.parse import parse
+from proxy.sip.uri import Uri
 
 MAGIC = b"z9hG4bK"  # RFC 3261 §8.1.1.7: a branch of this RFC's making
 PLAIN, NATTED = b"p", b"n"  # what a branch remembers of the next hop
@@ -74,12 +75,23 @@ class Engine:
             uri = validate.validate(request)
             if request.method == b"ACK" and self._tag(request) == _to_tag(request):
                 return []  # it acknowledges an answer of our own
-            hop = self._router.next_hop(request, uri, now)
+            hop = self._next_hop(request, uri, now)
             if hop is None:
                 return self._serve(request, stamped, flow, now)
             return self._forward(request, came, stamped, hop, flow)
         except SipError as error:
             return self._refuse(request, stamped, flow, error)
+
+    def _next_hop(self, request: Request, uri: Uri, now: float) -> route.NextHop | None:
+        """By Route; to a phone whose Contact we made public; by binding, UA_MAPPING, Request-URI. Raises SipError."""
+        uri = self._router.preprocess(request, uri)
+        own = None if request.values(b"route") else nat.restore_contact(uri, self._signer)
+        hop = (
+            self._router.next_hop(request, uri, now)
+            if own is None
+            else route.NextHop(uri.address(), own, natted=True)
+        )
+        return hop and self._router.allow(hop)
 
     def _forward(
         self, request: Request, came: Via, stamped: Via, hop: route.NextHop, flow: Flow

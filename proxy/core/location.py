@@ -8,6 +8,7 @@ from proxy.core.flow import Flow
 
 MAX_AORS = 100_000
 MAX_BINDINGS_PER_AOR = 10
+SCAN_EVERY_S = 10.0
 
 
 class Full(Exception):
@@ -30,6 +31,7 @@ class Location:
 
     def __init__(self) -> None:
         self._aors: dict[bytes, dict[bytes, Binding]] = {}
+        self._scan_at = 0.0
 
     def bindings(self, aor: bytes, now: float) -> list[Binding] | None:
         """Return an AOR's live bindings, the newest first; None for an AOR that never registered."""
@@ -43,6 +45,9 @@ class Location:
     def save(self, aor: bytes, binding: Binding, now: float) -> None:
         """Add a binding, or put it in the place of the one with the same Contact. Raises Full."""
         if aor not in self._aors and len(self._aors) >= MAX_AORS:
+            if now < self._scan_at:  # a flood of new users must not have us look through all of them each time
+                raise Full
+            self._scan_at = now + SCAN_EVERY_S
             self._forget_idle(now)
         found = self._aors.setdefault(aor, {})
         found.pop(binding.contact, None)  # the newest stands last

@@ -17,7 +17,7 @@ from proxy.sip.uri import Uri
 # The requests whose Contact is a dialog's; so are those of their 1xx and 2xx (RFC 3261 §12.1, 3311, 6665, 3515).
 CONTACT_METHODS = frozenset((b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY", b"REFER"))
 
-ALIAS = b"nat"  # the URI parameter in a public Contact that holds the phone's own host and port, signed
+ALIAS = b"behind"  # the URI parameter in a public Contact that holds the phone's own host and port, signed
 
 
 def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple[Via, Via]:
@@ -86,13 +86,11 @@ def publish_contact(message: Message, source: Address, signer: Signer) -> None:
     contact = contact_uri(message)
     if contact is None or contact.address() == source:
         return
-    value = parse_name_addr(message.values(b"contact")[0])
-    own = contact.hostport()
-    public = b"[%b]:%d" if ":" in source[0] else b"%b:%d"
-    public = public % (source[0].encode(), source[1])
-    params = grammar.without_param(contact.params, ALIAS)
+    own, public = contact.hostport(), _hostport(source)
     alias = b"%b.%b" % (pack(own), signer.sign(b"contact", own, public))
-    value.uri = contact.at(public, grammar.with_param(params, ALIAS, alias)).encode()
+    params = grammar.with_param(grammar.without_param(contact.params, ALIAS), ALIAS, alias)
+    value = parse_name_addr(message.values(b"contact")[0])
+    value.uri = contact.at(public, params).encode()
     if not value.before:  # without angle brackets the parameter would be the header's, not the URI's
         value.before, value.after = b"<", b">" + value.after
     message.replace_top(b"Contact", value.encode())
@@ -111,9 +109,14 @@ def restore_contact(uri: Uri, signer: Signer) -> Uri | None:
         own = unpack(packed)
     except ValueError:
         raise SipError(403, b"Forged Contact") from None
-    if not signer.verify(signature, b"contact", own, uri.hostport()):
+    if not signer.verify(signature, b"contact", own, _hostport(uri.address())):
         raise SipError(403, b"Forged Contact")
     return uri.at(own, grammar.without_param(uri.params, ALIAS))
+
+
+def _hostport(address: Address) -> bytes:
+    host = b"[%b]" if ":" in address[0] else b"%b"
+    return b"%b:%d" % (host % address[0].encode(), address[1])
 
 
 def flow_to(remote: Address, flow: Flow) -> Flow:

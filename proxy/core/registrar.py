@@ -11,6 +11,7 @@ from proxy.sip.errors import SipError
 from proxy.sip.headers import NameAddr, parse_cseq, parse_name_addr
 from proxy.sip.message import Request
 
+MAX_URI_BYTES = 512  # of an AOR's user or a Contact: what a stranger can make us keep
 DEFAULT_EXPIRES_S = 3600  # RFC 3261 §10.2.1.1
 MAX_EXPIRES_S = 7200
 
@@ -28,6 +29,8 @@ def aor_of(request: Request) -> bytes:
     user = parse_name_addr(request.header(b"to") or b"").parsed().user
     if user is None:
         raise SipError(404, b"No User in To")
+    if len(user) > MAX_URI_BYTES:
+        raise SipError(400, b"User Too Long")
     return user
 
 
@@ -72,6 +75,8 @@ def _changes(request: Request, before: list[Binding]) -> list[Change]:
     for value in values:
         contact = parse_name_addr(value)
         contact.parsed()
+        if len(contact.uri) > MAX_URI_BYTES:
+            raise SipError(400, b"Contact Too Long")
         changes.append(Change(contact.uri, _expires(contact, default)))
     return changes
 

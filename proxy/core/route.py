@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from proxy.core import nat
 from proxy.core.flow import Address, is_literal, may_send_to
 from proxy.core.location import Location
 from proxy.core.remedies import Remedies
@@ -67,28 +66,40 @@ class Router:
             self._here[0].encode(), self._here[1], DIALOG, self._signer.sign(b"dialog", call_id),
         )  # fmt: skip
 
-    def next_hop(self, request: Request, uri: Uri, now: float) -> NextHop | None:
-        """Return where this request goes; None when it is for the proxy itself.
+    def preprocess(self, request: Request, uri: Uri) -> Uri:
+        """Return the Request-URI that counts, with our own Routes and those of strangers removed (§16.4).
 
-        Edits the Route lines. Raises SipError 400, 403, 404, 416, 480 or 502.
+        Raises SipError 400, 403 or 416.
         """
         uri = self._repair_strict_route(request, uri)
         self._consume_own_routes(request)
+        return uri
+
+    def next_hop(self, request: Request, uri: Uri, now: float) -> NextHop | None:
+        """Return where a preprocessed request goes (§16.5, §16.6); None when it is for the proxy itself.
+
+        Raises SipError 400, 404, 416, 480 or 502.
+        """
         if request.values(b"route"):
             return self._by_route(request, uri)
-        own = nat.restore_contact(uri, self._signer)
-        if own is not None:
-            return self._checked(NextHop(uri.address(), own, natted=True))
         mapped = self._mapping.get(uri.user or b"")
         if self.is_us(uri):
             if uri.user is None or request.method == b"REGISTER":
                 return None
-            return self._checked(self._by_user(uri, mapped, now))
+            return self._by_user(uri, mapped, now)
         if mapped is not None and uri.address() == (mapped.ip, mapped.port):
-            return self._checked(self._by_user(uri, mapped, now))
+            return self._by_user(uri, mapped, now)
         if not is_literal(uri.address()[0]):
             raise SipError(502, b"Names Are Not Looked Up")
-        return self._checked(NextHop(uri.address(), uri))
+        return NextHop(uri.address(), uri)
+
+    def allow(self, hop: NextHop) -> NextHop:
+        """Return a next hop that the proxy may send to. Raises SipError 403, or 404 for the proxy itself."""
+        if hop.address == self._here:
+            raise SipError(404, b"Loops to This Proxy")
+        if not may_send_to(*hop.address, self._here[0]):
+            raise SipError(403, b"Address Not Allowed")
+        return hop
 
     def _repair_strict_route(self, request: Request, uri: Uri) -> Uri:
         """A strict router puts our Record-Route into the Request-URI and the real one last in Route (§16.4)."""
@@ -128,7 +139,7 @@ class Router:
         if route.param(b"lr") is None:  # the next one is a strict router (§16.6 step 6)
             request.replace_values(b"Route", [*routes[1:], b"<%b>" % uri.encode()])
             hop.uri = route
-        return self._checked(hop)
+        return hop
 
     def _by_user(self, uri: Uri, mapped: MappedUser | None, now: float) -> NextHop:
         """Choose among the ways to reach a user: his newest binding, else the static table."""
@@ -146,13 +157,6 @@ class Router:
         if bindings is None:
             raise SipError(404)
         raise SipError(480)
-
-    def _checked(self, hop: NextHop) -> NextHop:
-        if hop.address == self._here:
-            raise SipError(404, b"Loops to This Proxy")
-        if not may_send_to(*hop.address, self._here[0]):
-            raise SipError(403, b"Address Not Allowed")
-        return hop
 
 
 def decrement_max_forwards(request: Request) -> None:

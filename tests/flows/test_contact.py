@@ -81,7 +81,7 @@ def test_the_phone_sees_its_own_contact_byte_for_byte(own: bytes) -> None:
 
 def test_a_contact_without_angle_brackets_gets_them_and_keeps_its_parameters_outside() -> None:
     value = invite_of(Ladder(mapping=MAPPED_BOB), b"sip:alice@10.77.1.100;expires=60").values("Contact")[0]
-    assert value.startswith(b"<sip:alice@198.51.100.20:40000;nat=")
+    assert value.startswith(b"<sip:alice@198.51.100.20:40000;behind=")
     assert value.endswith(b">;expires=60")
 
 
@@ -100,11 +100,11 @@ def test_a_private_phone_behind_another_proxy_is_left_to_that_proxy() -> None:
 def test_a_stale_alias_that_the_phone_echoes_is_replaced_and_never_doubled() -> None:
     ladder, phone = Ladder(mapping=MAPPED_BOB), alice()
     first = invite_of(ladder).values("Contact")[0]
-    alias = first[first.index(b";nat=") : first.index(b">")]
+    alias = first[first.index(b";behind=") : first.index(b">")]
     again = invite_of(ladder, b"<%b%b>" % (phone.contact, alias)).values("Contact")[0]
     assert again == first
     moved = ladder.one(phone.request(b"INVITE", bob().aor, contact=first), ("198.51.100.20", 41111))
-    assert moved.values("Contact")[0].count(b";nat=") == 1
+    assert moved.values("Contact")[0].count(b";behind=") == 1
     assert contact(moved).address() == ("198.51.100.20", 41111)
 
 
@@ -113,17 +113,17 @@ def test_a_stale_alias_that_the_phone_echoes_is_replaced_and_never_doubled() -> 
     [
         lambda uri: uri.replace(b"40000", b"40001"),
         lambda uri: uri.replace(b"198.51.100.20", b"198.51.100.77"),
-        lambda uri: uri.replace(b";nat=M", b";nat=N"),
+        lambda uri: uri.replace(b";behind=M", b";behind=N"),
         lambda uri: uri[:-1] + (b"A" if uri[-1:] != b"A" else b"B"),
-        lambda uri: uri.partition(b";nat=")[0] + b";nat=yes",
-        lambda uri: uri.partition(b";nat=")[0] + b";nat",
-        lambda uri: uri.partition(b";nat=")[0] + b";nat=\xff.\xff",
+        lambda uri: uri.partition(b";behind=")[0] + b";behind=yes",
+        lambda uri: uri.partition(b";behind=")[0] + b";behind",
+        lambda uri: uri.partition(b";behind=")[0] + b";behind=\xff.\xff",
     ],
 )
 def test_a_forged_alias_is_refused(forge) -> None:  # type: ignore[no-untyped-def]
     ladder, far = Ladder(mapping=MAPPED_BOB), bob()
     uri = contact(invite_of(ladder)).encode()
-    assert b";nat=M" in uri
+    assert b";behind=M" in uri
     assert ladder.status(far.request(b"BYE", forge(uri)), far.seen) == 403
 
 

@@ -61,7 +61,7 @@ SOURCES = st.sampled_from([alice().seen, bob().seen, ("10.77.1.100", 5060), ("12
 # What mutations are made of: the marks of the grammar, and whole lines that mean something to the proxy.
 PIECES = [
     b",", b";", b"<", b">", b'"', b"\\", b":", b"@", b"%", b"=", b" ", b"\r\n", b"\r\n ", b"\r\n\r\n", b"\n", b"\0",
-    b"\xff", b"*", b"-1", b"0", b"99999999999", b";lr", b";nat=", b";d=", b";tag=", b";rport=", b";received=x",
+    b"\xff", b"*", b"-1", b"0", b"99999999999", b";lr", b";behind=", b";d=", b";tag=", b";rport=", b";received=x",
     b"[::1]", b"sip:", b"Route: ,\r\n", b"Via: ,\r\n", b"Contact: ,\r\n", b"Route:\r\n", b"Contact: *\r\n", b"l: 1\r\n",
     b"Proxy-Require: ,\r\n", b"Route: <sip:198.51.100.10;lr>\r\n", b"Max-Forwards: 0\r\n", b"CSeq: ,\r\n",
     b"To: ,\r\n", b"Expires: 0\r\n",

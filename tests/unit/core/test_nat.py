@@ -110,7 +110,7 @@ def test_a_published_contact_is_restored_byte_for_byte() -> None:
 
 def test_publishing_twice_is_publishing_once() -> None:
     once = published(b"<sip:a@10.0.0.5>")
-    alias = once[once.index(b";nat=") : once.index(b">")]
+    alias = once[once.index(b";behind=") : once.index(b">")]
     assert published(once) == once
     assert published(b"<sip:a@10.0.0.5" + alias + b">") == once
 
@@ -130,4 +130,4 @@ def test_an_alias_counts_only_with_our_signature_at_its_own_address() -> None:
 def test_an_ipv6_source_is_bracketed() -> None:
     message = request()
     nat.publish_contact(message, ("2001:db8::1", 7), SIGNER)
-    assert message.values(b"contact")[0].startswith(b"<sip:a@[2001:db8::1]:7;nat=")
+    assert message.values(b"contact")[0].startswith(b"<sip:a@[2001:db8::1]:7;behind=")

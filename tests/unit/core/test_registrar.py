@@ -80,3 +80,14 @@ def test_a_lower_cseq_of_the_same_call_id_is_refused() -> None:
     register(request(b"m: <sip:a@y>", cseq=5), FLOW, location, 0.0)
     with pytest.raises(SipError, match="500"):
         register(request(b"m: <sip:a@y>", cseq=4), FLOW, location, 0.0)
+
+
+LONG = b"a" * 600
+
+
+@pytest.mark.parametrize(
+    ("to", "contact"), [(b"<sip:a@x>", b"<sip:" + LONG + b"@10.0.0.5>"), (b"<sip:" + LONG + b"@x>", b"<sip:a@10.0.0.5>")]
+)
+def test_what_a_stranger_can_make_us_keep_is_short(to: bytes, contact: bytes) -> None:
+    with pytest.raises(SipError, match="400"):
+        register(request(b"Contact: " + contact, to=to), FLOW, Location(), 0.0)

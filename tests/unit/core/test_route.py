@@ -30,9 +30,10 @@ def router(location: Location | None = None, mapping: dict[str, MappedUser] | No
 
 
 def hop(given: Request, by: Router | None = None) -> NextHop:
-    found = (by or router()).next_hop(given, parse_uri(given.uri), 0.0)
+    by = by or router()
+    found = by.next_hop(given, by.preprocess(given, parse_uri(given.uri)), 0.0)
     assert found is not None
-    return found
+    return by.allow(found)
 
 
 def at(contact: bytes) -> Location:

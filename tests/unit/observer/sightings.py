@@ -22,7 +22,7 @@ ALICE, NAT, PROXY, BOB = (
 )  # fmt: skip
 
 ALICE_CONTACT = "sip:alice@10.77.1.100:5060"
-ALICE_PUBLIC = "sip:alice@198.51.100.20:50568;nat=c2lnbmVk"
+ALICE_PUBLIC = "sip:alice@198.51.100.20:50568;behind=c2lnbmVk"
 BOB_CONTACT = "sip:bob@198.51.100.200:5060"
 RECORD_ROUTE = "<sip:198.51.100.10:5060;lr;d=c2lnbmVk>"
 

@@ -69,6 +69,6 @@ def test_no_message_at_all_is_said_in_words() -> None:
 
 
 def test_signatures_are_cut_and_addresses_are_not() -> None:
-    assert shorten("<sip:alice@198.51.100.20:50568;nat=MTAuNzcuMS4xMDA6NTA2MA.k9XCBjXNFkjslMv4>") == (
-        "<sip:alice@198.51.100.20:50568;nat=MTAuNzcu…>"
+    assert shorten("<sip:alice@198.51.100.20:50568;behind=MTAuNzcuMS4xMDA6NTA2MA.k9XCBjXNFkjslMv4>") == (
+        "<sip:alice@198.51.100.20:50568;behind=MTAuNzcu…>"
     )

@@ -49,7 +49,7 @@ def test_what_the_proxy_did_is_told_line_by_line() -> None:
         "~ Via: SIP/2.0/UDP 10.77.1.100:5060;rport;branch=z9hG4bKi → "
         "SIP/2.0/UDP 10.77.1.100:5060;rport=50568;branch=z9hG4bKi;received=198.51.100.20",
         "+ Record-Route: <sip:198.51.100.10:5060;lr;d=c2lnbmVk>",
-        "~ Contact: <sip:alice@10.77.1.100:5060> → <sip:alice@198.51.100.20:50568;nat=c2lnbmVk>",
+        "~ Contact: <sip:alice@10.77.1.100:5060> → <sip:alice@198.51.100.20:50568;behind=c2lnbmVk>",
     ]
 
 
