@@ -59,8 +59,8 @@ class Phone:
         while True:
             threading.Event().wait(REFRESH_S)
             with self._lock:
-                if time.monotonic() < self._engaged_until:
-                    continue  # the calls themselves keep the hole in the router open
+                if time.monotonic() < self._engaged_until or (self._waiting and self._waiting.calls_up()):
+                    continue  # in a call, and the socket is SIPp's
                 self._stop_waiting()
                 self._register()
                 self._wait_for_calls()
@@ -107,8 +107,8 @@ class Phone:
         self._registered = registered
 
     def _wait_for_calls(self) -> None:
-        # -aa: OPTIONS is answered without spending a call. Ended by signal: no number of calls ends it.
-        arguments = ["-aa", "-d", str(TALK_MS), "-set", "patient", "1"]
+        # Ended by signal: no number of calls ends it.
+        arguments = ["-d", str(TALK_MS), "-set", "patient", "1"]
         self._waiting = self._sipp("uas_call", Path("/tmp/waiting"), arguments)
         self._waiting.listen()
 

@@ -86,15 +86,26 @@ class Sipp:
             self._process.send_signal(signal.SIGUSR1)
         return self.wait(END_S)
 
+    def calls_up(self) -> int:
+        """Return how many calls are up, as SIPp said within the last second."""
+        return int(self._last_row().get("CurrentCall", 0))
+
     def _counts(self) -> Counts:
-        """Read the counts; all 0 where SIPp wrote none. Raises KeyError for a SIPp that names its columns otherwise."""
+        """Read the counts; all 0 where SIPp wrote none. Raises KeyError for a SIPp that names its columns otherwise.
+
+        An OPTIONS that was answered is a call to SIPp; the scenario counts it, and it is none here.
+        """
+        last = self._last_row()
+        successful, failed, again = (
+            int(last[f"{column}(C)"]) if last else 0 for column in ("SuccessfulCall", "FailedCall", "Retransmissions")
+        )
+        return Counts(successful - int(last.get("options(C)", 0)), failed, again, self._process.returncode)
+
+    def _last_row(self) -> dict[str, str]:
         last: dict[str, str] = {}
         if self._statistics.exists():
             with self._statistics.open(newline="", encoding="utf-8") as lines:
                 for row in csv.DictReader(lines, delimiter=";"):
                     if None not in row.values():  # SIPp was killed while it wrote
                         last = row
-        successful, failed, again = (
-            int(last[f"{column}(C)"]) if last else 0 for column in ("SuccessfulCall", "FailedCall", "Retransmissions")
-        )
-        return Counts(successful, failed, again, self._process.returncode)
+        return last

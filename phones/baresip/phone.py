@@ -22,6 +22,7 @@ from observer.control import Request, serve
 HOME = Path("/tmp/baresip")
 START_S = 10.0
 CALL_S = 8.0
+TALK_S = 0.2  # how long a call is up before it is hung up
 REFRESH_S = 20  # see sipp_scenarios/phone.py
 
 CONFIG = """\
@@ -41,7 +42,7 @@ ACCOUNT = "<sip:{name}@{proxy}:5060;transport=udp>;auth_pass=none;answermode=aut
 
 
 class Baresip:
-    """A running baresip; `hang_up` says whether it ends a call as soon as it is up."""
+    """A running baresip; `hang_up` says whether it ends a call that is up."""
 
     def __init__(self, name: str) -> None:
         """Start it. Returns when it has registered, or has tried to."""
@@ -120,7 +121,7 @@ class Baresip:
         if not message.get("event"):
             return
         if message["type"] == "CALL_ESTABLISHED" and self.hang_up:
-            self.command("hangup")
+            threading.Timer(TALK_S, self.command, ["hangup"]).start()
         with self._changed:
             self._happened.append(message["type"])
             self._changed.notify_all()

@@ -46,8 +46,11 @@ def test_up_call_up_down(command: Command) -> None:
     assert (call.returncode, call.stderr) == (Exit.USAGE, "lab: no lab is up: `./lab up` starts one\n")
 
 
-def test_up_with_other_remedies_starts_the_running_lab_anew(command: Command) -> None:
-    assert command.run("up", "--without", "record_route").returncode == Exit.FAIL
+def test_without_record_route_requests_pass_by_the_proxy_and_up_again_heals_the_lab(command: Command) -> None:
+    done = command.run("up", "--without", "record_route")
+    assert done.returncode == Exit.FAIL, done.stdout + done.stderr
+    run = command.latest(done.returncode)
+    assert {"record-route", "in-dialog-through-proxy"} <= run.failed, run.explain()
     healed = command.run("up")
     assert healed.returncode == Exit.PASS, healed.stdout + healed.stderr
 
