@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any, Self
 ANSWER_S = 1.0  # the network is a bridge on this machine: an answer takes far less
 TRIES = 3
 LEAK_PORT = 40000
+SOURCE_PORTS = range(20_000, 30_000)  # below the ephemeral ports of RFC 6335 §6 and of Linux
 
 Address = tuple[str, int]
 
@@ -29,12 +31,13 @@ class Silence(Exception):
 class Prober:
     """One socket behind the router: a fresh source port, a fresh mapping."""
 
-    def __init__(self, reflectors: list[Address], port: int = 0) -> None:
+    def __init__(self, reflectors: list[Address], port: int | None = None) -> None:
         self.reflectors = reflectors
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((os.environ["ALICE_IP"], port))
+        self.port = port or self._bind_outside_router_ranges()
+        if port:
+            self.socket.bind((os.environ["ALICE_IP"], port))
         self.socket.settimeout(ANSWER_S)
-        self.port: int = self.socket.getsockname()[1]
 
     def __enter__(self) -> Self:
         """Return the prober."""
@@ -43,6 +46,17 @@ class Prober:
     def __exit__(self, *_: object) -> None:
         """Close the socket."""
         self.socket.close()
+
+    def _bind_outside_router_ranges(self) -> int:
+        """Bind to a port that no router would choose by itself: one that lies in its range anyway it may keep, and
+        would pass for a router that preserves ports. Returns the port."""
+        while True:
+            port = random.choice(SOURCE_PORTS)
+            try:
+                self.socket.bind((os.environ["ALICE_IP"], port))
+            except OSError:  # taken
+                continue
+            return port
 
     def ask(self, reflector: int, **request: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         """Return the final answer (it bears `seen`) and the answers that came before it. Raises Silence."""

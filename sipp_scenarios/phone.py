@@ -26,7 +26,7 @@ from sipp_scenarios.sipp import Counts, Sipp
 
 EXPIRES_S = 3600
 REFRESH_S = 20.0  # below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120)
-REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed: for whoever waits for it
+REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed since it was last in calls that were counted
 PEER_S = 30.0  # the other phone starts beside this one
 TALK_MS = 200
 REGISTER_S = 4.0
@@ -44,6 +44,7 @@ class Phone:
         self._lock = threading.Lock()
         self._registered = False
         self._waiting: Sipp | None = None
+        self._count_refresh(0)
         self._engaged_until = 0.0  # in calls that are counted: a refresh would take the counting SIPp away
 
     def start(self) -> None:
@@ -54,8 +55,6 @@ class Phone:
 
     def keep_registered(self) -> None:
         """Refresh the registration, and with it the hole in the router, for ever."""
-        refreshes = 0
-        REFRESHES.write_text("0", encoding="ascii")
         while True:
             threading.Event().wait(REFRESH_S)
             with self._lock:
@@ -64,8 +63,7 @@ class Phone:
                 self._stop_waiting()
                 self._register()
                 self._wait_for_calls()
-                refreshes += 1
-                REFRESHES.write_text(str(refreshes), encoding="ascii")
+                self._count_refresh(self._refreshes + 1)
 
     def answer(self, request: Request) -> Request:
         """Do what a request asks: `listen`, `place`, `finish`; see `converse`."""
@@ -77,6 +75,7 @@ class Phone:
                 self._waiting.listen()
                 self._engaged_until = time.monotonic() + patience(request)
                 return {"listening": True}
+            self._count_refresh(0)
             if request["do"] == "finish":
                 self._engaged_until = 0.0
                 counts = self._stop_waiting()
@@ -88,6 +87,10 @@ class Phone:
                 self._wait_for_calls()
                 return asdict(counts)
         raise ValueError(f"a phone cannot {request['do']!r}")
+
+    def _count_refresh(self, count: int) -> None:
+        self._refreshes = count
+        REFRESHES.write_text(str(count), encoding="ascii")
 
     def _place(self, request: Request, folder: Path) -> Counts:
         count = request["count"]

@@ -86,7 +86,8 @@ LONG = b"a" * 600
 
 
 @pytest.mark.parametrize(
-    ("to", "contact"), [(b"<sip:a@x>", b"<sip:" + LONG + b"@10.0.0.5>"), (b"<sip:" + LONG + b"@x>", b"<sip:a@10.0.0.5>")]
+    ("to", "contact"),
+    [(b"<sip:a@x>", b"<sip:" + LONG + b"@10.0.0.5>"), (b"<sip:" + LONG + b"@x>", b"<sip:a@10.0.0.5>")],
 )
 def test_what_a_stranger_can_make_us_keep_is_short(to: bytes, contact: bytes) -> None:
     with pytest.raises(SipError, match="400"):

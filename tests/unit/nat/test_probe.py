@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.settings import ROOT
-from nat.probe import Address, Silence, mapping, measure
+from nat.probe import SOURCE_PORTS, Address, Prober, Silence, mapping, measure
 from nat.reflector import answer
 
 KINDS = tomllib.loads((ROOT / "nat" / "kinds.toml").read_text(encoding="utf-8"))
@@ -97,3 +97,12 @@ def test_a_router_that_passes_nothing_is_silence(monkeypatch: pytest.MonkeyPatch
         deaf.bind(("127.0.0.1", 0))
         with pytest.raises(Silence):
             measure([deaf.getsockname()] * 4)
+
+
+def test_the_prober_sends_from_ports_that_lie_in_no_routers_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source port within 50000-50999 is kept by the home router, and would be measured as `preserved`."""
+    monkeypatch.setenv("ALICE_IP", "127.0.0.1")
+    for _ in range(50):
+        with Prober([]) as prober:
+            assert prober.port == prober.socket.getsockname()[1]
+            assert prober.port in SOURCE_PORTS
