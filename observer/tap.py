@@ -21,7 +21,7 @@ from observer.control import ROOM, Request, serve, until_stopped
 
 SIOCGIFADDR = 0x8915
 SNAP_BYTES = 65_535
-BUFFER_KIB = 32_768  # in immediate mode every packet takes a slot of SNAP_BYTES: room for a burst of 500
+BUFFER_KIB = 4_096  # in immediate mode every packet takes a slot of SNAP_BYTES: room for a burst of 500
 START_S = 10.0
 ANSWER_S = 10.0
 STILL_S = 0.5  # a tcpdump with packets before it writes them within microseconds
