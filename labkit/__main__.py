@@ -6,6 +6,7 @@ import argparse
 import os
 import signal
 import sys
+import traceback
 from typing import NoReturn
 
 from labkit import call, doctor, down, test, up
@@ -14,9 +15,11 @@ from labkit.outcome import Exit, LabBroken, Mistake, say
 VERBS = {"up": up, "call": call, "down": down, "test": test, "doctor": doctor}
 INTERRUPTED = 130  # what a shell makes of SIGINT
 
-EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken
+EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken,
+130 interrupted
 
-settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, all addresses of compose.yaml"""
+settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, NAT_TYPE,
+LAB_OVERLAY (one more compose file), and every address of compose.yaml"""
 
 
 class Parser(argparse.ArgumentParser):
@@ -65,6 +68,9 @@ def main() -> int:
     except KeyboardInterrupt:
         say("interrupted")
         return INTERRUPTED
+    except Exception:  # ours to mend, and no verdict on anybody's call
+        traceback.print_exc()
+        return Exit.BROKEN
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import argparse
 import secrets
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from labkit import engine, evidence, settings, stack
 from labkit.outcome import Exit, LabBroken, Mistake, say
@@ -28,13 +29,13 @@ def run(given: argparse.Namespace) -> int:
     lab = settings.load()
     if engine.reach().engine is None or not stack.is_up(lab):  # nothing is installed or started to find out
         raise Mistake("no lab is up: `./lab up` starts one")
-    lab = settings.load(alice=stack.shape(lab)["LAB_ALICE"])
+    lab = settings.load(alice=stack.started_with(lab)["LAB_ALICE"])
     arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup]
-    return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])
+    return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])[0]
 
 
-def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]) -> int:
-    """Have the phones call, fetch the run's folder, and return the verdict's exit code. Raises LabBroken.
+def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]) -> tuple[int, Path]:
+    """Have the phones call, and return the verdict's exit code and the run's folder. Raises LabBroken.
 
     `again` is the verb with the options that repeats it.
 
@@ -48,4 +49,4 @@ def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]
     if code != Exit.PASS:
         evidence.collect(lab, again, folder)
     say(f"captures, story, ladder and verdict in {folder}")
-    return code
+    return code, folder

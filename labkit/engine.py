@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labkit import progress
 from labkit.outcome import Mistake, say
 
 ENGINE_AT_LEAST = (20, 10)
@@ -22,8 +23,12 @@ COMPOSE_AT_LEAST = (2, 20)
 DAEMON_START_S = 60  # a cold start on two busy cores took 4 s
 DAEMON_LOG = Path("/var/log/dockerd.log")
 
-DEBIAN_PACKAGES = ("docker.io", "docker-cli", "docker-compose", "docker-buildx")
-UBUNTU_PACKAGES = ("docker.io", "docker-compose-v2", "docker-buildx")
+# Part -> package. Only what is missing is asked for: Debian 13's docker-cli would push Debian 12's engine out.
+DEBIAN_PACKAGES = {
+    "engine": "docker.io", "client": "docker-cli", "compose": "docker-compose", "buildx": "docker-buildx",
+}  # fmt: skip
+UBUNTU_PACKAGES = {"engine": "docker.io", "compose": "docker-compose-v2", "buildx": "docker-buildx"}
+ENGINE_PARTS = ("engine", "client", "compose", "buildx")
 DEBIAN_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 Version = tuple[int, ...]
@@ -93,14 +98,19 @@ def ensure() -> Machine:
     machine = reach()
     if machine.engine is None:
         if not machine.client or not has_daemon():
-            _install("no Docker engine on this machine", all_packages=True)
+            _install("no Docker engine on this machine", ENGINE_PARTS)
             machine = examine()
         if machine.engine is None:
             start_daemon()
             machine = examine()
-    if machine.compose is None or not machine.buildx:
-        missing = "Docker Compose v2" if machine.compose is None else "docker buildx"
-        _install(f"the Docker engine is here, but {missing} is not", all_packages=False)
+    missing = []
+    if machine.compose is None:
+        missing.append("compose")
+    if not machine.buildx:
+        missing.append("buildx")
+    if missing:
+        name = "Docker Compose v2" if "compose" in missing else "docker buildx"
+        _install(f"the Docker engine is here, but {name} is not", missing)
         machine = examine()
     return check_versions(machine)
 
@@ -166,16 +176,15 @@ def can_install() -> str | None:
 
 
 def apt_install(packages: Sequence[str]) -> None:
-    """Install Debian packages without recommendations; raise Mistake with apt's own last word."""
+    """Install Debian packages without recommendations, removing nothing; raise Mistake with apt's own last word."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for command in (
         ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages],
+        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "--no-remove", *packages],
     ):
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        done = progress.run(command, f"apt-get {command[1]}", environment)
         if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-            raise Mistake(f"`{' '.join(command)}` failed: {last}")
+            raise Mistake(f"`{' '.join(command)}` failed: {progress.last_lines(done.stdout, 1) or 'no reason given'}")
 
 
 def debian_source() -> str | None:
@@ -188,18 +197,22 @@ def debian_source() -> str | None:
     return None
 
 
-def _install(problem: str, *, all_packages: bool) -> None:
+def packages_for(parts: Sequence[str], identity: str, codename: str) -> tuple[str, ...]:
+    """Return the packages of these parts; Debian 12 takes them from Debian 13."""
+    known = UBUNTU_PACKAGES if identity == "ubuntu" else DEBIAN_PACKAGES
+    suite = "/trixie" if codename == "bookworm" else ""
+    return tuple(f"{known[part]}{suite}" for part in parts if part in known)
+
+
+def _install(problem: str, parts: Sequence[str]) -> None:
     obstacle = can_install()
     if obstacle is not None:
         raise Mistake(f"{problem}: install Docker Engine 20.10+ with Compose 2.20+ and buildx ({obstacle})")
     identity, codename = distribution()
-    packages: tuple[str, ...] = UBUNTU_PACKAGES if identity == "ubuntu" else DEBIAN_PACKAGES
-    if not all_packages:
-        packages = tuple(name for name in packages if name != "docker.io")
+    packages = packages_for(parts, identity, codename)
     say(f"{problem}: installing {', '.join(packages)} from the distribution's packages")
     if codename == "bookworm":
         _offer_trixie()
-        packages = tuple(f"{name}/trixie" for name in packages)
     apt_install(packages)
 
 

@@ -142,4 +142,12 @@ def _dotenv() -> dict[str, str]:
     if not DOTENV.exists():
         return {}
     pairs = (line.partition("=") for line in DOTENV.read_text(encoding="utf-8").splitlines())
-    return {name.strip(): value.strip() for name, equals, value in pairs if equals and not name.startswith("#")}
+    return {name.strip(): _unquoted(value) for name, equals, value in pairs if equals and not name.startswith("#")}
+
+
+def _unquoted(value: str) -> str:
+    """Return a value as compose reads it: without its quotes, or without the comment behind it."""
+    value = value.strip()
+    if value[:1] in {'"', "'"} and value.find(value[0], 1) > 0:
+        return value[1 : value.find(value[0], 1)]
+    return value.partition(" #")[0].strip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import subprocess
@@ -9,10 +10,10 @@ from collections.abc import Sequence
 
 from labkit import progress
 from labkit.outcome import LabBroken
-from labkit.settings import HOSTS, ROOT, Settings
+from labkit.settings import ROOT, Settings
 
-SERVICES = 10
-SHAPE = ("WITHOUT", "LAB_ALICE", "LAB_TAG", "NAT_TYPE", *HOSTS)  # where these differ, it is another lab
+SERVICES = 10  # of compose.yaml
+REMOVALS = 3  # what the engine was creating when `up` was interrupted may appear after the first
 
 
 def compose(settings: Settings, *arguments: str) -> list[str]:
@@ -41,15 +42,21 @@ def is_up(settings: Settings) -> bool:
     return len(states) >= SERVICES and set(states.values()) == {"running"}
 
 
-def shape(settings: Settings) -> dict[str, str]:
-    """Return what the running lab was started with: the variables of SHAPE, as its observer has them."""
-    found = _docker("ps", "--quiet", "--filter", f"label=com.docker.compose.project={settings.project}",
-                    "--filter", "label=com.docker.compose.service=observer").split()  # fmt: skip
-    if not found:
-        return {}
-    listed = json.loads(_docker("inspect", "--format", "{{json .Config.Env}}", found[0]) or "[]")
-    values = dict(line.split("=", 1) for line in listed)
-    return {name: values.get(name, "") for name in SHAPE}
+def started_with(settings: Settings) -> dict[str, str]:
+    """Return the variables of the running lab's observer: LAB_ALICE, LAB_CONFIG and others; empty when none runs."""
+    found = _docker("ps", "--quiet", *_of(settings), "--filter", "label=com.docker.compose.service=observer").split()
+    listed = json.loads(_docker("inspect", "--format", "{{json .Config.Env}}", found[0]) or "[]") if found else []
+    return {name: value for name, _, value in (str(line).partition("=") for line in listed)}
+
+
+def fingerprint(settings: Settings) -> str:
+    """Return what stands for all that compose would start with these settings, overlays and `.env` included."""
+    hashes = output(Settings({**settings.values, "LAB_CONFIG": ""}, settings.files), "config", "--hash", "*")
+    return hashlib.sha256(hashes).hexdigest()[:12]
+
+
+def _of(settings: Settings) -> tuple[str, str]:
+    return "--filter", f"label=com.docker.compose.project={settings.project}"
 
 
 def remove(settings: Settings) -> bool:
@@ -61,12 +68,15 @@ def remove(settings: Settings) -> bool:
     if there:
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
-            done = subprocess.run(
-                compose(settings, "down", "--volumes", "--remove-orphans", "--timeout", "2"), check=False,
-                env=settings.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                errors="replace", start_new_session=True,
-            )  # fmt: skip
-            if _has_traces(settings):
+            for _ in range(REMOVALS):
+                done = subprocess.run(
+                    compose(settings, "down", "--volumes", "--remove-orphans", "--timeout", "2"), check=False,
+                    env=settings.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    errors="replace", start_new_session=True,
+                )  # fmt: skip
+                if not _has_traces(settings):
+                    break
+            else:
                 raise LabBroken(f"{settings.project} could not be removed whole: {progress.last_lines(done.stdout)}")
         finally:
             signal.signal(signal.SIGINT, before)

@@ -14,6 +14,7 @@ from labkit.outcome import Mistake
 from labkit.settings import Settings
 
 ROUTES = Path("/proc/net/route")
+RTF_REJECT = 0x0200  # linux/route.h
 CANDIDATES = {
     "HOME_SUBNET": ("10.78.1.0/24", "172.30.78.0/24", "192.168.178.0/24"),
     "INTERNET_SUBNET": ("198.18.1.0/24", "198.19.1.0/24"),
@@ -56,6 +57,8 @@ def host_routes(table: str) -> Iterator[tuple[str, ipaddress.IPv4Network]]:
     """
     for line in table.splitlines()[1:]:
         fields = line.split()
+        if int(fields[3], 16) & RTF_REJECT:  # `unreachable`: nobody is there
+            continue
         destination, mask = (socket.inet_ntoa(struct.pack("=I", int(fields[number], 16))) for number in (1, 7))
         network = ipaddress.IPv4Network(f"{destination}/{mask}", strict=False)
         if network.prefixlen > 1:

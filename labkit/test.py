@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import venv
@@ -31,11 +32,16 @@ def run(given: argparse.Namespace) -> int:
     engine.ensure()
     images.ensure(settings.load())
     JUNIT.parent.mkdir(exist_ok=True)
-    code = subprocess.run(
+    tests = subprocess.Popen(
         [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *(given.pytest or ORDER)],
-        cwd=ROOT, check=False, stdin=subprocess.DEVNULL,
+        cwd=ROOT, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
-    ).returncode  # fmt: skip
+    )  # fmt: skip
+    # A terminal's Ctrl-C reaches pytest too; whatever else ends us is passed on. Its labs need their time to go.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: tests.send_signal(signal.SIGINT))
+    code = tests.wait()
     return code if code in {Exit.PASS, Exit.FAIL} else Exit.USAGE
 
 

@@ -24,9 +24,9 @@ def run(given: argparse.Namespace) -> int:
     engine.ensure()
     subnets.check(lab)
     images.ensure(lab)
-    wanted = {name: lab.values[name] for name in stack.SHAPE}
+    lab.values["LAB_CONFIG"] = stack.fingerprint(lab)
     was_up = stack.is_up(lab)
-    if was_up and stack.shape(lab) != wanted:
+    if was_up and stack.started_with(lab).get("LAB_CONFIG") != lab.values["LAB_CONFIG"]:
         say("the running lab is another one: starting it anew")
         was_up = False
     if not was_up:
@@ -43,7 +43,7 @@ def run(given: argparse.Namespace) -> int:
             stack.remove(lab)
             raise
     try:
-        code = call.place(lab, [], sys.argv[1:])
+        code, _ = call.place(lab, [], sys.argv[1:])
     except KeyboardInterrupt:
         if not was_up:
             stack.remove(lab)

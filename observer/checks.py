@@ -155,9 +155,11 @@ def in_dialog_through_proxy(case: Case) -> Check:
         through = any(_leaves_proxy(case, leg.seen) for leg in journey.legs)
         judged.append((through, f"{first.method} from {_text(first.source)} went to {_text(first.destination)}"))
     calls = sum(leg["count"] for leg in case.legs)
+    ends = {case.topology.alice, case.topology.bob}  # a softphone's calls are its own affair
+    firsts = [journey.first for journey in case.journeys if journey.first.is_request]
+    placed = {first.call_id for first in firsts if first.method == "INVITE" and first.source[0] in ends}
     for method in ("ACK", "BYE"):
-        missing = calls - len({journey.first.call_id for journey in case.journeys
-                               if journey.first.is_request and journey.first.method == method})  # fmt: skip
+        missing = calls - len(placed & {first.call_id for first in firsts if first.method == method})
         if missing > 0 and judged:
             judged.append((False, f"{missing} of {calls} calls had no {method}"))
     return _verdict("in-dialog-through-proxy", judged)

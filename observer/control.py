@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOM = Path("/lab")
+SERVING = Path("/tmp/serving")  # what health checks ask for: a socket in the volume outlives who made it
 PATIENCE_S = 120.0  # the longest that anybody works on one request, if he does not say otherwise
 
 Request = dict[str, Any]
@@ -40,12 +41,21 @@ def ask(name: str, request: Request, patience: float = PATIENCE_S) -> Request:
 
 
 def await_room(name: str, seconds: float) -> None:
-    """Return when NAME.sock is there. Raises TimeoutError."""
+    """Return when somebody answers on NAME.sock. Raises TimeoutError."""
     deadline = time.monotonic() + seconds
-    while not (ROOM / f"{name}.sock").exists():
+    while not _answers(name):
         if time.monotonic() > deadline:
             raise TimeoutError(f"{name} has not come within {seconds:.0f} s")
         time.sleep(0.02)  # pacing of a poll, with a deadline
+
+
+def _answers(name: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        try:
+            client.connect(str(ROOM / f"{name}.sock"))
+        except OSError:
+            return False
+    return True
 
 
 def serve(name: str, answer: Callable[[Request], Request]) -> None:
@@ -58,6 +68,7 @@ def serve(name: str, answer: Callable[[Request], Request]) -> None:
         unready.chmod(0o666)  # the lab's containers run as different users
         listener.listen()
         unready.replace(path)
+        SERVING.touch()
         while True:
             client, _ = listener.accept()
             with client, client.makefile("rw", encoding="utf-8") as lines:

@@ -87,6 +87,7 @@ def _collect_phone_files(run: str, folder: Path) -> None:
 def _forget_old_runs() -> None:
     for old in sorted((ROOM / "out").iterdir())[:-KEPT_RUNS]:
         shutil.rmtree(old)
+        shutil.rmtree(ROOM / "runs" / old.name.rpartition("-")[2], ignore_errors=True)
 
 
 def main(_: Sequence[str]) -> int:

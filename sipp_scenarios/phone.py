@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -121,6 +122,8 @@ class Phone:
 
     def _sipp(self, scenario: str, folder: Path, arguments: list[str]) -> Sipp:
         run = secrets.token_hex(4)
+        if ROOM not in folder.parents:  # nobody's run: its files go with the next one
+            shutil.rmtree(folder, ignore_errors=True)
         return Sipp(scenario, folder, run, ["-key", "me", self.name, "-key", "peer", self._peer, *arguments])
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 REASONS = {
-    100: b"Trying",
     200: b"OK",
     400: b"Bad Request",
     403: b"Forbidden",
     404: b"Not Found",
-    405: b"Method Not Allowed",
     416: b"Unsupported URI Scheme",
     420: b"Bad Extension",
     480: b"Temporarily Unavailable",

@@ -89,8 +89,14 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     outcome: Any = yield
     report = outcome.get_result()
     if report.failed and call.when == "call":
-        latest = settings.OUT / "latest"
-        report.sections.append(("evidence", f"{latest.resolve()}\nagain: ./lab test '{item.nodeid}'"))
+        arguments = getattr(item, "funcargs", {})
+        folders = []
+        if "lab" in arguments:
+            folders.append(evidence.collect(arguments["lab"].settings, ["test", item.nodeid]))
+        if "command" in arguments:
+            folders.append(arguments["command"].evidence())
+        named = "\n".join(str(folder) for folder in folders if folder)
+        report.sections.append(("evidence", f"{named}\nagain: ./lab test '{item.nodeid}'"))
 
 
 @pytest.fixture

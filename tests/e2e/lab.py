@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import zlib
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labkit import call, settings, stack
+import pytest
+
+from labkit import call, evidence, settings, stack
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -22,11 +25,14 @@ def subnets(name: str) -> dict[str, str]:
     """Return project and subnets for a lab of this test run: no other run, and no other lab of this one, meets them."""
     run = os.getpid() % 250
     lane = zlib.crc32(name.encode()) % 100
-    return {
+    chosen = {
         "LAB_PROJECT": f"labtest-{os.getpid()}-{lane}",
         "HOME_SUBNET": f"10.{100 + lane}.{run}.0/24",
         "INTERNET_SUBNET": f"198.{18 + lane % 2}.{(run + lane) % 250}.0/24",
     }
+    for variable, (subnet, octet) in settings.HOSTS.items():  # all of them: .env may name some
+        chosen[variable] = chosen[subnet].replace(".0/24", f".{octet}")
+    return chosen
 
 
 @dataclass(slots=True)
@@ -75,8 +81,7 @@ class Lab:
 
     def call(self, *arguments: str) -> Run:
         """Place calls as `./lab call` does, and return the run."""
-        code = call.place(self.settings, arguments, self.again)
-        return Run(code, (settings.OUT / "latest").resolve())
+        return Run(*call.place(self.settings, arguments, self.again))
 
     def execute(self, service: str, *command: str, stdin: str = "") -> str:
         """Run a command in a service and return what it prints. Raises CalledProcessError."""
@@ -116,9 +121,20 @@ class Command:
             capture_output=True, text=True, check=False, timeout=COMMAND_S, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 
-    def latest(self, code: int) -> Run:
-        """Return the run that has just ended."""
-        return Run(code, (settings.OUT / "latest").resolve())
+    def read(self, done: subprocess.CompletedProcess[str]) -> Run:
+        """Return the run whose folder a command named."""
+        found = re.search(r"(?:verdict|evidence) in (\S+)$", done.stderr, re.MULTILINE)
+        assert found, done.stderr
+        return Run(done.returncode, Path(found[1]))
+
+    def evidence(self) -> Path | None:
+        """Leave in out/ what explains this project's state; None where nothing of it stands."""
+        if not self.traces():
+            return None
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            return evidence.collect(settings.load(), ["test"])
 
     def traces(self) -> str:
         """Return what Docker still has of the project: containers, networks, volumes."""

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.e2e
 )
 def test_without_a_remedy_the_call_breaks_where_it_should(command: Command, without: str, must_fail: set[str]) -> None:
     done = command.run("up", "--without", without)
-    run = command.latest(done.returncode)
+    run = command.read(done)
     assert done.returncode == Exit.FAIL, done.stdout + done.stderr
     assert run.verdict == "fail"
     assert must_fail <= run.failed, run.explain()
@@ -40,7 +40,7 @@ def test_without_a_remedy_the_call_breaks_where_it_should(command: Command, with
 
 def test_without_contact_neither_bobs_bye_nor_his_ack_reaches_alice(command: Command) -> None:
     done = command.run("up", "--without", "contact")
-    run = command.latest(done.returncode)
+    run = command.read(done)
     assert done.returncode == Exit.FAIL, done.stdout + done.stderr
     assert {"contact-public", "no-private-on-internet", "sipp-alice", "sipp-bob"} <= run.failed, run.explain()
     alice = command_address(run.folder, "alice")
@@ -75,7 +75,7 @@ def broken_run(command: Command, tmp_path: Path, overlay: str) -> Run:
     done = command.run("up", LAB_OVERLAY=str(path))
     assert done.returncode == Exit.BROKEN, done.stdout + done.stderr
     assert "verdict: LAB-BROKEN" in done.stdout
-    run = command.latest(done.returncode)
+    run = command.read(done)
     assert run.verdict == "lab-broken"
     return run
 
@@ -107,7 +107,7 @@ def test_a_lab_that_does_not_start_leaves_its_evidence_and_nothing_else(command:
     overlay = tmp_path / "overlay.yaml"
     overlay.write_text("services: {nat: {command: [sh, -c, 'echo the router is dead; exit 7']}}")
     done = command.run("up", LAB_OVERLAY=str(overlay))
-    folder = command.latest(done.returncode).folder
+    folder = command.read(done).folder
     assert done.returncode == Exit.BROKEN, done.stdout + done.stderr
     assert "lab broken" in done.stderr
     assert "the router is dead" in (folder / "containers.log").read_text(encoding="utf-8")

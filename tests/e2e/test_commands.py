@@ -49,7 +49,7 @@ def test_up_call_up_down(command: Command) -> None:
 def test_without_record_route_requests_pass_by_the_proxy_and_up_again_heals_the_lab(command: Command) -> None:
     done = command.run("up", "--without", "record_route")
     assert done.returncode == Exit.FAIL, done.stdout + done.stderr
-    run = command.latest(done.returncode)
+    run = command.read(done)
     assert {"record-route", "in-dialog-through-proxy"} <= run.failed, run.explain()
     healed = command.run("up")
     assert healed.returncode == Exit.PASS, healed.stdout + healed.stderr
