@@ -71,15 +71,19 @@ def serve(name: str, answer: Callable[[Request], Request]) -> None:
         SERVING.touch()
         while True:
             client, _ = listener.accept()
-            with client, client.makefile("rw", encoding="utf-8") as lines:
-                try:
-                    reply = answer(json.loads(lines.readline()))
-                except Exception as error:  # whatever goes wrong here, the one who asks is told, and the next is served
-                    traceback.print_exc()
-                    reply = {"error": repr(error)}
-                with contextlib.suppress(OSError):  # who asked may have gone
-                    lines.write(json.dumps(reply) + "\n")
-                    lines.flush()
+            # Who asked may have gone, or only looked whether somebody is here: the next one is served all the same.
+            with contextlib.suppress(OSError, UnicodeError), client, client.makefile("rw", encoding="utf-8") as lines:
+                line = lines.readline()
+                if line:
+                    lines.write(json.dumps(_reply(line, answer)) + "\n")
+
+
+def _reply(line: str, answer: Callable[[Request], Request]) -> Request:
+    try:
+        return answer(json.loads(line))
+    except Exception as error:  # whatever goes wrong here, the one who asks is told
+        traceback.print_exc()
+        return {"error": repr(error)}
 
 
 def until_stopped() -> None:

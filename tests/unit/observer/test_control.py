@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from observer import control
 def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A shared volume of our own."""
     monkeypatch.setattr(control, "ROOM", tmp_path)
+    monkeypatch.setattr(control, "SERVING", tmp_path / "serving")
     return tmp_path
 
 
@@ -44,6 +46,23 @@ def test_whoever_asks_is_told_what_went_wrong_and_the_next_is_served(
         control.ask("divider", {"by": 0})
     assert control.ask("divider", {"by": 3}) == {"quotient": 4}
     assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_who_only_looks_or_talks_rubbish_or_goes_before_the_answer_stops_nobody(room: Path) -> None:
+    serve("divider", room)
+    for said in (b"", b"\xff\xfe\n", b'{"by": 4}\n'):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            client.connect(str(room / "divider.sock"))
+            client.sendall(said)
+    control.await_room("divider", 5)
+    assert control.ask("divider", {"by": 4}) == {"quotient": 3}
+
+
+def test_a_stale_socket_is_nobody(room: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as gone:
+        gone.bind(str(room / "divider.sock"))
+    with pytest.raises(TimeoutError, match="divider has not come"):
+        control.await_room("divider", 0.05)
 
 
 @pytest.mark.usefixtures("room")
