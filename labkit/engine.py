@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,9 +50,13 @@ def examine() -> Machine:
     """Ask the daemon and the plugins; a `docker` on the PATH proves nothing."""
     if shutil.which("docker") is None:
         return Machine(client=False, engine=None, complaint="", compose=None, buildx=False)
-    engine = _run(["docker", "version", "--format", "{{.Server.Version}}"])
-    compose = _run(["docker", "compose", "version", "--short"])
-    buildx = _run(["docker", "buildx", "version"])
+    questions = (
+        ["docker", "version", "--format", "{{.Server.Version}}"],
+        ["docker", "compose", "version", "--short"],
+        ["docker", "buildx", "version"],
+    )
+    with ThreadPoolExecutor() as pool:  # each is a program that takes its time to start
+        engine, compose, buildx = pool.map(_run, questions)
     return Machine(
         client=True,
         engine=_version(engine.stdout) if engine.returncode == 0 else None,

@@ -29,7 +29,7 @@ def ensure(settings: Settings) -> None:
     names = [f"sip-nat-lab/{name}:{settings.values['LAB_TAG']}" for name in NAMES]
     if settings.alice != "sipp":
         names.append(f"sip-nat-lab/{settings.alice}:{settings.values['LAB_TAG']}")
-    if all(is_here(name) for name in names):
+    if is_here(*names):
         return
     say("building the images (the first time takes about a minute)")
     files = [argument for path in settings.files for argument in ("-f", str(path))]
@@ -104,9 +104,9 @@ def _make_base() -> None:
         archive.unlink(missing_ok=True)
 
 
-def is_here(name: str) -> bool:
-    """Say whether the engine has an image of this name."""
-    return _docker("image", "inspect", name).returncode == 0
+def is_here(*names: str) -> bool:
+    """Say whether the engine has an image of each of these names."""
+    return _docker("image", "inspect", "--format", "{{.Id}}", *names).returncode == 0
 
 
 def _docker(*arguments: str, seconds: float | None = None) -> subprocess.CompletedProcess[str]:

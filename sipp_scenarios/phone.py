@@ -28,7 +28,7 @@ from sipp_scenarios.sipp import Counts, Sipp
 EXPIRES_S = 3600
 REFRESH_S = 20.0  # below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120)
 REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed since it was last in calls that were counted
-PEER_S = 30.0  # the other phone starts beside this one
+START_S = 30.0  # for everybody who is needed for a call to be there
 TALK_MS = 200
 REGISTER_S = 4.0
 CALL_S = 16.0  # longer than all waits in uac_call.xml together
@@ -138,6 +138,8 @@ def converse(legs: list[dict[str, Any]], run: str) -> Request:
     A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee"}. Raises OSError when a phone or the
     observer does not do its part.
     """
+    for name in ("alice", "bob", "observer"):
+        await_room(name, START_S)
     for leg in legs:
         request = {**leg, "run": run}
         ask(leg["to"], {"do": "listen", **request})
@@ -194,7 +196,6 @@ def main() -> int:
     control = threading.Thread(target=serve, args=(given.name, phone.answer), daemon=True)
     control.start()
     if given.then == "call":
-        await_room(given.peer, PEER_S)
         # The observer prints ladder and checks; the last word is Alice's.
         return report(both_ways(), given.run, lambda text: text.splitlines()[-1], otherwise=3)
     control.join()
