@@ -8,7 +8,6 @@ import os
 import platform
 import shutil
 from dataclasses import dataclass
-from pathlib import Path
 
 from labkit import engine, images, settings, subnets
 from labkit.outcome import Exit, Mistake
@@ -73,8 +72,6 @@ def examine() -> list[Finding]:
     venv = importlib.util.find_spec("ensurepip") is not None
     findings.append(Finding(venv, "Python can make virtual environments (for `./lab test`)" if venv else "no ensurepip",
                             "" if venv else "apt-get install python3-venv"))  # fmt: skip
-    sip = Path("/proc/sys/net/netfilter/nf_conntrack_max").exists()
-    findings.append(Finding(True, f"connection tracking {'loaded' if sip else 'is loaded when the router starts'}"))
     return findings
 
 
