@@ -43,6 +43,7 @@ def collect(settings: Settings, again: Sequence[str], folder: Path | None = None
         folder = OUT / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{settings.project}-broken"
         folder.mkdir(parents=True, exist_ok=True)
         _point_latest(folder.name)
+        stack.output(settings, "cp", "observer:/lab/captures", str(folder))  # as far as the taps had come
     (folder / "containers.log").write_bytes(stack.output(settings, "logs", "--no-color", "--timestamps"))
     (folder / "containers.txt").write_bytes(stack.output(settings, "ps", "--all"))
     (folder / "nat.txt").write_bytes(stack.output(settings, "exec", "-T", "nat", "natctl", "show"))

@@ -111,4 +111,5 @@ def test_a_lab_that_does_not_start_leaves_its_evidence_and_nothing_else(command:
     assert done.returncode == Exit.BROKEN, done.stdout + done.stderr
     assert "lab broken" in done.stderr
     assert "the router is dead" in (folder / "containers.log").read_text(encoding="utf-8")
+    assert list((folder / "captures").glob("*.pcap")), "what the taps had seen"
     assert command.traces() == ""
