@@ -330,6 +330,26 @@ def test_a_phone_that_is_no_sipp_has_no_counts_to_judge() -> None:
     assert ALL - set(results(case(legs=legs))) == {"sipp-alice"}
 
 
+def test_a_call_that_left_no_trace_is_missed_although_the_other_was_whole() -> None:
+    """Two calls each way were asked for, the story has one: nothing that was seen is wrong, and yet it fails."""
+    found = results(case(legs=[leg("alice", "bob", count=2), leg("bob", "alice", count=2)]))
+    assert found["invite-translated"] == "fail"
+    assert found["in-dialog-through-proxy"] == "fail"
+
+
+def test_a_softphones_call_does_not_stand_in_for_one_that_is_missing() -> None:
+    """Its ACK and BYE are in the captures too, with a Call-ID whose INVITE came from neither Alice nor Bob."""
+    carol = ("198.51.100.254", 5060)
+    stray_call = [
+        replace(seen, call_id="carol", source=carol if seen.source == BOB else seen.source)
+        for seen in good_story()
+        if seen.method in {"INVITE", "ACK", "BYE"} and "bob" in seen.call_id
+    ]
+    assert any(seen.method == "INVITE" and seen.source == carol for seen in stray_call)
+    legs = [leg("alice", "bob"), leg("bob", "alice", count=2)]
+    assert results(case([*good_story(), *stray_call], legs))["in-dialog-through-proxy"] == "fail"
+
+
 # ── no packet to judge is no pass ─────────────────────────────────────────────────────────────────────────────────
 
 
