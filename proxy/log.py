@@ -1,48 +1,76 @@
-"""One event a line: a noun-verb name and its fields. Strangers cannot fill a disk with it."""
+"""One event a line: a noun-verb name and its fields, for people or as JSON. Strangers cannot fill a disk with it."""
 
 from __future__ import annotations
 
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TextIO
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30}
 STRANGERS_LINES_PER_S = 10  # what anybody can cause by sending rubbish
+LINES_PER_S = 500  # what calls can cause: more than one can read, less than fills a disk over a weekend
 FIELD_CHARACTERS = 200
 
 
 class Log:
     """Writes lines to one stream; `clock` returns seconds."""
 
-    def __init__(self, level: str, clock: Callable[[], float], stream: TextIO | None = None) -> None:
+    def __init__(
+        self, level: str, clock: Callable[[], float], stream: TextIO | None = None, as_json: bool = False
+    ) -> None:
         self.enabled = LEVELS[level] <= LEVELS["info"]  # cached: hot paths ask before they build anything
         self._clock = clock
         self._stream = stream or sys.stdout
+        self._as_json = as_json
         self._second = -1
         self._lines = 0
         self._suppressed = 0
+        self.lost = 0  # lines that could not be written
 
-    def event(self, name: str, fields: dict[str, object]) -> None:
+    def event(self, name: str, fields: Mapping[str, object]) -> None:
         """Write one event."""
-        if self.enabled:
-            self.line(f"{name} {' '.join(f'{key}={_printable(value)}' for key, value in fields.items())}")
+        if self.enabled and self._is_within(LINES_PER_S):
+            self._event(name, fields)
 
-    def strange(self, name: str, fields: dict[str, object]) -> None:
-        """Write one event that a stranger can cause at will: at most so many lines a second, the rest counted."""
-        second = int(self._clock())
-        if second != self._second:
-            if self._suppressed:
-                self.line(f"lines-suppressed count={self._suppressed}")
-            self._second, self._lines, self._suppressed = second, 0, 0
-        if self._lines >= STRANGERS_LINES_PER_S:
-            self._suppressed += 1
-            return
-        self._lines += 1
-        self.event(name, fields)
+    def strange(self, name: str, fields: Mapping[str, object]) -> None:
+        """Write one event that a stranger can cause at will: far fewer lines a second, the rest counted."""
+        if self.enabled and self._is_within(STRANGERS_LINES_PER_S):
+            self._event(name, fields)
 
     def line(self, text: str) -> None:
-        """Write a line as it is, whatever the level."""
-        print(text, file=self._stream, flush=True)
+        """Write a line for whoever runs the proxy, whatever the level."""
+        self._write(json.dumps({"event": "proxy", "text": text}) if self._as_json else text)
+
+    def _is_within(self, most: int) -> bool:
+        """Say whether this second has room for another line; what had none is counted in the next."""
+        second = int(self._clock())
+        if second != self._second:
+            suppressed, self._second, self._lines, self._suppressed = self._suppressed, second, 0, 0
+            if suppressed:
+                self._event("lines-suppressed", {"count": suppressed})
+        if self._lines >= most:
+            self._suppressed += 1
+            return False
+        self._lines += 1
+        return True
+
+    def _event(self, name: str, fields: Mapping[str, object]) -> None:
+        if self._as_json:
+            self._write(json.dumps({"event": name, **{key: _readable(value) for key, value in fields.items()}}))
+        else:
+            self._write(f"{name} {' '.join(f'{key}={_printable(value)}' for key, value in fields.items())}")
+
+    def _write(self, line: str) -> None:
+        try:
+            print(line, file=self._stream, flush=True)
+        except (OSError, ValueError):  # a full disk, a reader that has gone: calls go on without their lines
+            self.lost += 1
+
+
+def _readable(value: object) -> str:
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return text[:FIELD_CHARACTERS]
 
 
 def _printable(value: object) -> str:

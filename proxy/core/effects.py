@@ -2,23 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from proxy.core.flow import Flow
 
 
 class Send(NamedTuple):
-    """Send these bytes on this flow."""
+    """Send these bytes on this flow.
+
+    Over a stream with `flow.connection` == 0 any connection to the remote address serves, and where there is none one
+    is opened if `may_open`; else that connection or nothing. What cannot be sent comes back as `Engine.failed(token)`;
+    nobody asks for an empty token. `server_name` is whom the certificate must name ("" for an address).
+    """
 
     flow: Flow
     data: bytes
+    token: bytes = b""
+    may_open: bool = False
+    server_name: str = ""
+
+
+class Locate(NamedTuple):
+    """Find where a host is (RFC 3263); the answer comes back as `Engine.located(token, ...)`.
+
+    `port` and `transport` ("udp", "tcp", "tls") are None where the URI says nothing; `secure` is a sips URI.
+    """
+
+    token: bytes
+    host: str
+    port: int | None
+    transport: str | None
+    secure: bool
+
+
+class Record(NamedTuple):
+    """One binding as the journal keeps it. Times are Unix seconds; `path` is a Path header's value, b"" for none."""
+
+    id: int
+    aor: bytes
+    contact: bytes
+    expires_at: float
+    q: int  # thousandths
+    call_id: bytes
+    cseq: int
+    instance: bytes  # b"" for none
+    reg_id: int  # 0 for none
+    path: bytes
+    transport: str
+    local_host: str
+    local_port: int
+    remote_host: str
+    remote_port: int
+    natted: bool
+
+
+class Save(NamedTuple):
+    """Write a binding into the journal. A Send that follows in the same list may wait until it is there."""
+
+    record: Record
+
+
+class Forget(NamedTuple):
+    """Remove a binding, by its id, from the journal."""
+
+    id: int
 
 
 class Note(NamedTuple):
     """Something worth a line in the log: a noun-verb name and its fields. Never a secret."""
 
     name: str
-    fields: dict[str, object]
+    fields: Mapping[str, object]
 
 
-Effect = Send | Note
+Effect = Send | Locate | Save | Forget | Note

@@ -1,208 +1,435 @@
-"""One message in, effects out: the order in which the policies see it (RFC 3261 §16).
+"""The proxy: one message in, effects out, in the order in which the policies see it (RFC 3261 §16).
 
-The invariant: `receive` never raises on what the network sends. Until the transaction machines move in, the proxy is
-stateless (§16.11): everything that it must remember about a request is signed into the branch of its own Via, so that a
-retransmission takes the same way under the same branch, and a forged answer goes nowhere.
+The invariant: `receive` never raises on what the network sends. Whatever answers need no memory are given without it
+(§8.2.7): challenges, refusals, the registrar's. Whatever is forwarded has a transaction on each side.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from hmac import compare_digest
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
 
 from proxy.core import nat, registrar, route, validate
+from proxy.core.admission import Admission
+from proxy.core.auth import Authenticator, Challenge
 from proxy.core.effects import Effect, Note, Send
 from proxy.core.flow import Address, Flow, may_send_to
+from proxy.core.forking import ResponseContext
+from proxy.core.forwarding import FLOW, Forwarding, flow_of
+from proxy.core.identity import Identity
+from proxy.core.keepalive import Keepalive
+from proxy.core.listeners import Listeners
 from proxy.core.location import Location
 from proxy.core.remedies import Remedies
+from proxy.core.route import Router
 from proxy.core.signer import Signer
-from proxy.sip import framing
+from proxy.core.target import Target
+from proxy.core.transaction import ACCEPTED, ACK, REQUEST, Times, Transaction
+from proxy.core.transactions import MAGIC, Transactions, client_key, input_of, server_key
+from proxy.sip import framing, grammar, stun
 from proxy.sip.errors import REASONS, NotSip, SipError
 from proxy.sip.headers import Via, parse_cseq, parse_name_addr, parse_via
-from proxy.sip.message import Message, Request, Response, answer
+from proxy.sip.message import Request, Response, answer
 from proxy.sip.parse import parse
 from proxy.sip.uri import Uri
 
-MAGIC = b"z9hG4bK"  # RFC 3261 §8.1.1.7: a branch of this RFC's making
-PLAIN, NATTED = b"p", b"n"  # what a branch remembers of the next hop
-DIALOG_FORMING = frozenset((b"INVITE", b"SUBSCRIBE", b"NOTIFY", b"REFER", b"UPDATE"))
+LINGERING = 20  # transactions that only absorb retransmissions may be so many times those that wait for an answer
+IN_DIALOG = 1000  # what bears a To tag may be so much more, or twice as much: calls that are up shall end
+PENDING_BYTES = 4096  # of a request that waits for its answer, on the average
+BREADTH = 60  # Max-Breadth of a request that has none (RFC 5393 §5.3.3)
+RETRY_AFTER_S = 10
+ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, REFER, SUBSCRIBE, NOTIFY, PUBLISH"
+
+
+@dataclass(slots=True)
+class Policy:
+    """What the engine is told beside its parts; plain values. Times in seconds."""
+
+    remedies: Remedies = field(default_factory=Remedies)
+    times: Times = field(default_factory=Times)
+    terms: registrar.Terms = field(default_factory=registrar.Terms)
+    max_transactions: int = 50_000  # requests that wait for their final response; with more, new ones get 503
+    keepalive_s: int = 25  # 0: never
+    keepalive_misses: int = 3
+    is_allowed: Callable[[str], bool] = lambda host: False  # hosts that may send through us without a password
 
 
 class Engine:
-    """The proxy without its sockets.
+    """The proxy without its sockets. `key` (16 to 32 secret bytes) signs what comes back."""
 
-    `here` is the address that goes into Via and Record-Route; `key` (16 to 32 secret bytes) signs what comes back.
-    """
-
-    def __init__(self, here: Address, router: route.Router, location: Location, remedies: Remedies, key: bytes) -> None:
+    def __init__(
+        self, listeners: Listeners, router: Router, location: Location, sink: list[Effect], key: bytes, policy: Policy,
+        authenticator: Authenticator | None = None, admission: Admission | None = None,
+    ) -> None:  # fmt: skip
         self.counts: Counter[str] = Counter()
-        self._here = here
+        self.is_draining = False
+        self.location = location
+        self.policy = policy
+        self._listeners = listeners
         self._router = router
-        self._location = location
-        self._remedies = remedies
         self._signer = Signer(key)
+        self._sink = sink
+        self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
+        self.transactions = Transactions(policy.times, sink)
+        self.forwarding = Forwarding(listeners, location, policy.remedies, self._signer, self.transactions, sink)
+        self.keepalive = Keepalive(
+            location, listeners, self._signer, self.transactions.timers, sink,
+            policy.keepalive_s if policy.remedies.keepalive else 0, policy.keepalive_misses,
+        )  # fmt: skip
+
+    # What happens
+
+    def start(self, now: float) -> list[Effect]:
+        """Begin to keep the registered phones alive. `now` is in Unix seconds, of a clock that does not run back."""
+        self.keepalive.tick(None, now)
+        return self._effects()
 
     def receive(self, data: bytes, flow: Flow, now: float) -> list[Effect]:
-        """Return what a datagram leads to. `now` is in seconds on any clock that does not run back."""
+        """Return what a message leads to, or a datagram that is none."""
         if framing.is_keep_alive(data):
-            self.counts["keep-alives"] += 1
-            return []
-        is_too_large = len(data) > validate.MAX_MESSAGE_BYTES
+            self._keep_alive(data, flow)
+            return self._effects()
         try:
             message = parse(data[: validate.MAX_MESSAGE_BYTES])  # the head is enough to say 513
         except NotSip as error:
-            return self._drop("not-sip", flow, str(error))
+            self._drop("not-sip", flow, str(error))
+            return self._effects()
         if isinstance(message, Request):
-            return self._request(message, flow, now, is_too_large)
-        if is_too_large:
-            return self._drop("bad-response", flow, "too large")
-        try:
-            return self._response(message, flow)
-        except SipError as error:
-            return self._drop("bad-response", flow, str(error))
+            self._request(message, flow, now, len(data))
+        else:
+            try:
+                self._response(message, flow, now)
+            except SipError as error:
+                self._drop("bad-response", flow, str(error))
+        return self._effects()
+
+    def handle_timer(self, now: float) -> list[Effect]:
+        """Return what follows from the time that has passed."""
+        self.transactions.timers.run(now)
+        return self._effects()
+
+    def next_deadline(self) -> float | None:
+        """Return when `handle_timer` has something to do next."""
+        return self.transactions.timers.next_deadline()
+
+    def failed(self, token: bytes, now: float) -> list[Effect]:
+        """Return what follows when a Send with this token could not be carried out."""
+        self.counts["send-failures"] += 1
+        server = self.transactions.servers.get(token)
+        if server is not None and isinstance(server.user, ResponseContext):
+            self.forwarding.reopen(server, server.user.via, now)
+        else:
+            self.transactions.fail(token, now)
+        return self._effects()
+
+    def located(self, token: bytes, hops: Sequence[tuple[str, Address]], status: int, now: float) -> list[Effect]:
+        """Return what follows from a Locate: (transport, address) in order, or none and a status that says why."""
+        self.forwarding.located(token, list(hops), status, now)
+        return self._effects()
+
+    def pending(self) -> int:
+        """Return how many requests wait for their final response: what a proxy that shuts down waits for."""
+        return self.transactions.pending
+
+    def _effects(self) -> list[Effect]:
+        effects = self._sink.copy()
+        self._sink.clear()
+        return effects
+
+    def _keep_alive(self, data: bytes, flow: Flow) -> None:
+        self.counts["keep-alives"] += 1
+        if stun.is_stun(data) and may_send_to(*flow.remote, flow.local[0]):
+            reply = stun.answer(data, flow.remote)
+            if reply is not None:
+                self._sink.append(Send(flow, reply))
 
     # Requests
 
-    def _request(self, request: Request, flow: Flow, now: float, is_too_large: bool) -> list[Effect]:
+    def _request(self, request: Request, flow: Flow, now: float, size: int) -> None:
         self.counts["requests"] += 1
         try:
-            came, stamped = nat.stamp_source(request, flow.remote, self._remedies)
+            came, stamped = nat.stamp_source(request, flow.remote, self.policy.remedies)
+            back = self._way_back(stamped, flow)
         except SipError as error:
-            return self._drop("no-way-back", flow, str(error))
+            self._drop("no-way-back", flow, str(error))
+            return
         try:
-            if is_too_large:
+            if size > validate.MAX_MESSAGE_BYTES:
                 raise SipError(513)
-            uri = validate.validate(request)
-            if request.method == b"ACK" and self._tag(request) == _to_tag(request):
-                return []  # it acknowledges an answer of our own
-            hop = self._next_hop(request, uri, now)
-            if hop is None:
-                return self._serve(request, stamped, flow, now)
-            return self._forward(request, came, stamped, hop, flow)
+            if flow.transport != "udp" and not request.count(b"content-length"):
+                raise SipError(400, b"No Content-Length")  # §18.3: on a stream it is a must
+            key = server_key(request, came, b"INVITE" if request.method == b"ACK" else request.method)
+            known = self.transactions.servers.get(key)
+            if known is not None and known.step(ACK if request.method == b"ACK" else REQUEST, now):
+                self.counts["absorbed"] += 1
+                return
+            if known is not None and (request.method != b"ACK" or known.state != ACCEPTED):
+                return  # a retransmission that needs no answer; an ACK for a 2xx goes on (RFC 6026 §7.1)
+            if request.method == b"CANCEL":
+                self._cancel(request, came, back, now)
+            elif request.method == b"ACK":
+                self._acknowledge(request, stamped, flow, now)
+            else:
+                self._new(request, key, came, stamped, flow, back, size, now)
         except SipError as error:
-            return self._refuse(request, stamped, flow, error)
+            self._refuse(request, flow, back, error, now)
 
-    def _next_hop(self, request: Request, uri: Uri, now: float) -> route.NextHop | None:
-        """By Route; to a phone whose Contact we made public; by binding, UA_MAPPING, Request-URI. Raises SipError."""
-        uri = self._router.preprocess(request, uri)
-        own = None if request.values(b"route") else nat.restore_contact(uri, self._signer)
-        hop = (
-            self._router.next_hop(request, uri, now)
-            if own is None
-            else route.NextHop(uri.address(), own, natted=True)
-        )
-        return hop and self._router.allow(hop)
+    def _way_back(self, stamped: Via, flow: Flow) -> Flow:
+        """Return the flow that answers take (RFC 3261 §18.2.2). Raises SipError when the Via names no address."""
+        if flow.connection:
+            return flow
+        address = nat.answer_address(stamped, self.policy.remedies)
+        if not may_send_to(*address, flow.local[0]) or self._listeners.is_here(address):
+            raise SipError(400, b"No Way Back")
+        return Flow(flow.transport, flow.local, address)
 
-    def _forward(
-        self, request: Request, came: Via, stamped: Via, hop: route.NextHop, flow: Flow
-    ) -> list[Effect]:
-        """RFC 3261 §16.6: copy, Request-URI, Max-Forwards, Record-Route, Via, send."""
-        bears_contact = self._remedies.contact and request.method in nat.CONTACT_METHODS
-        if bears_contact and nat.is_behind_nat(request, came, flow.remote):
-            nat.publish_contact(request, flow.remote, self._signer)
-        request.set_uri(hop.uri.encode())
+    def _new(
+        self, request: Request, key: bytes, came: Via, stamped: Via, flow: Flow, back: Flow, size: int, now: float
+    ) -> None:
+        """A request that begins a transaction (§16.3 to §16.6). Raises SipError."""
+        uri = validate.validate(request)
+        in_dialog = _to_tag(request) is not None
+        self._shed(in_dialog)
+        base = MAGIC + self._sign_branch(request, stamped)
+        self._check_loop(request)
+        targets, is_trusted = self._targets(request, uri, flow, now)
+        if targets is None:
+            self._serve(request, came, flow, back, now)
+            return
+        self.identity.drop_credentials(request)
+        if nat.is_behind_nat(request, came, flow):
+            if self.policy.remedies.contact and request.method in nat.CONTACT_METHODS:
+                nat.publish_contact(request, flow, self._signer, now)
+            natted = True
+        else:
+            natted = False
+        groups = [list(group) for _, group in groupby(targets, key=lambda target: target.q)]
+        self._share_breadth(request, max(map(len, groups)))
         route.decrement_max_forwards(request)
-        call_id = request.header(b"call-id") or b""
-        if self._remedies.record_route and request.method in DIALOG_FORMING:
-            request.push(b"Record-Route", self._router.record_route(call_id))
-        memory = NATTED if hop.natted else PLAIN
-        branch = MAGIC + memory + self._sign_branch(request, memory, stamped)
-        request.push(b"Via", b"SIP/2.0/UDP %b:%d;branch=%b" % (self._here[0].encode(), self._here[1], branch))
-        effects: list[Effect] = [Send(nat.flow_to(hop.address, flow), request.encode())]
-        if request.method in {b"INVITE", b"BYE", b"CANCEL"}:
-            name = f"{request.method.decode().lower()}-forwarded"
-            effects.append(self._note(name, request, source=flow, target="%s:%d" % hop.address))
-        return effects
+        server = self.transactions.serve(key, request, back, None, size)
+        server.natted = natted
+        context = server.user = ResponseContext(self.forwarding, server, request, groups, flow, came, base)
+        context.vouched = is_trusted or flow.remote in self.location.targets
+        if context.is_invite:
+            self.transactions.respond(server, answer(request, 100, REASONS[100], (), None), now)
+        else:
+            times = self.transactions.times
+            context.trying = self.transactions.timers.start(now, times.late_trying, self._late_trying, context)
+        if request.method in {b"INVITE", b"BYE"}:
+            name = "invite-forwarded" if context.is_invite else "bye-forwarded"
+            self._note(name, request, source=flow, target=targets[0].uri.encode())
+        context.begin(now)
 
-    def _serve(self, request: Request, via: Via, flow: Flow, now: float) -> list[Effect]:
+    def _targets(self, request: Request, uri: Uri, flow: Flow, now: float) -> tuple[list[Target] | None, bool]:
+        """Return where a request may go, None when it is for us; and whether its sender may send anywhere.
+
+        Raises SipError.
+        """
+        token = self._flow_token(request)
+        uri, vouched = self._router.preprocess(request, uri, flow.remote[0], now)
+        if token is not None:
+            return [Target(uri, uri, flow_of(token, self._signer, now), natted=True, is_edge=True)], False
+        if not request.values(b"route"):
+            own = nat.restore_contact(uri, self._signer, now)
+            if own is not None:
+                contact, transport, address = own
+                if _to_tag(request) is None:
+                    if address not in self.location.targets:
+                        raise SipError(403, b"Contact Outside Its Dialog")  # it may be somebody else's by now
+                    if not self.policy.is_allowed(flow.remote[0]):
+                        self.identity.is_user(request, flow, now)  # whoever claims to be one of ours proves it here too
+                way = self._listeners.flow_to(transport, address, flow)
+                if way is None:
+                    raise SipError(480)
+                return [Target(contact, contact, way, natted=True)], vouched
+        # OPTIONS for us needs no password, and REGISTER is asked for its own.
+        is_for_us = (uri.user is None or request.method == b"REGISTER") and self._router.is_us(uri)
+        is_trusted = (
+            (vouched and _to_tag(request) is not None)  # the token opens its own dialog, and nothing new
+            or self.policy.is_allowed(flow.remote[0])
+            or (not is_for_us and self.identity.is_user(request, flow, now))
+        )
+        if not is_trusted and request.count(b"p-asserted-identity"):
+            request.replace_values(b"P-Asserted-Identity", [])  # RFC 3325 §5: nobody has vouched for him
+        return self._router.targets(request, uri, is_trusted, now), is_trusted
+
+    def _flow_token(self, request: Request) -> bytes | None:
+        """Return the flow token in a topmost Route that names us."""
+        top = request.top(b"route") if request.count(b"route") else None
+        if top is None or b";" + FLOW + b"=" not in top:
+            return None
+        own = parse_name_addr(top).parsed()
+        return own.param(FLOW) if self._router.is_us(own) else None
+
+    def _serve(self, request: Request, came: Via, flow: Flow, back: Flow, now: float) -> None:
         """A request for the proxy itself: REGISTER, OPTIONS. Raises SipError."""
-        if request.method not in {b"ACK", b"CANCEL"}:
-            validate.check_extensions(request, b"require")
+        validate.check_extensions(request, b"require", validate.REGISTRAR)
         if request.method == b"REGISTER":
-            headers = registrar.register(request, flow, self._location, now)
-            note = self._note("binding-saved" if headers else "binding-removed", request, flow=flow)
-            return [*self._answer(request, via, flow, 200, REASONS[200], headers), note]
-        if request.method == b"OPTIONS":
-            return self._answer(request, via, flow, 200, REASONS[200], ((b"Accept", b"*/*"),))
-        if request.method == b"ACK":
-            return []
-        raise SipError(404, b"No User in Request-URI")
+            self._register(request, came, flow, back, now)
+        elif request.method == b"OPTIONS":
+            headers = ((b"Accept", b"*/*"), (b"Allow", ALLOW), (b"Supported", b"path, outbound, gruu"))
+            self._answer(request, back, 200, REASONS[200], headers)
+        else:
+            raise SipError(404, b"No User in Request-URI")
 
-    def _refuse(self, request: Request, via: Via, flow: Flow, error: SipError) -> list[Effect]:
+    def _register(self, request: Request, came: Via, flow: Flow, back: Flow, now: float) -> None:
+        address = registrar.aor_of(request)
+        if not self._router.is_ours(address):
+            raise SipError(404, b"Not Our Domain")  # §10.3 step 5
+        self.identity.check_registrant(request, address, flow, now)
+        natted = nat.is_behind_nat(request, came, flow)
+        headers = registrar.register(request, flow, natted, self.location, self.policy.terms, now)
+        self.counts["registrations"] += 1
+        if request.count(b"contact"):
+            saved = any(name == b"Contact" for name, _ in headers)
+            self._note("binding-saved" if saved else "binding-removed", request, flow=flow)
+        self._answer(request, back, 200, REASONS[200], headers)
+
+    def _cancel(self, request: Request, came: Via, back: Flow, now: float) -> None:
+        """§16.10: answered at once, and passed on on every branch. Raises SipError."""
+        validate.check_head(request)
+        invite = self.transactions.servers.get(server_key(request, came, b"INVITE"))
+        if invite is None or not isinstance(invite.user, ResponseContext):
+            raise SipError(481)
+        self._answer(request, back, 200, REASONS[200])
+        if not invite.user.answered and not invite.user.cancelled:
+            self._note("invite-cancelled", request)
+            invite.user.cancel(now)
+
+    def _acknowledge(self, request: Request, stamped: Via, flow: Flow, now: float) -> None:
+        """An ACK that no transaction waits for: for an answer of our own, or for a 2xx, end to end. Raises SipError."""
+        uri = validate.validate(request)
+        if self._tag(request) == _to_tag(request):
+            return
+        base = MAGIC + self._sign_branch(request, stamped)
+        targets, _ = self._targets(request, uri, flow, now)
+        self.identity.drop_credentials(request)
+        if targets:
+            self.forwarding.send_once(request, targets[0], base, flow, now)
+
+    def _shed(self, in_dialog: bool) -> None:
+        """Refuse what is new when there is too much to do, or when the end is near. Raises SipError 503."""
+        most = self.policy.max_transactions
+        transactions = self.transactions
+        is_too_much = (
+            self.is_draining or transactions.pending >= most or transactions.pending_bytes >= PENDING_BYTES * most
+        )
+        is_far_too_much = (
+            transactions.pending >= most + max(most, IN_DIALOG) or len(transactions) >= LINGERING * max(most, IN_DIALOG)
+        )
+        if (is_too_much and not in_dialog) or is_far_too_much:
+            self.counts["shed"] += 1
+            raise SipError(503, headers=((b"Retry-After", b"%d" % RETRY_AFTER_S),))
+
+    def _check_loop(self, request: Request) -> None:
+        """Has this very request been here before (§16.3 step 4, RFC 5393 §4.2)? Raises SipError 482.
+
+        With another Request-URI or Route it is a spiral, and fine.
+        """
+        vias = request.values(b"via")
+        for number in range(1, len(vias) - 1):
+            via = parse_via(vias[number])
+            if self._listeners.is_here(via.sent_by()):
+                made = MAGIC + self._sign_branch(request, parse_via(vias[number + 1]))
+                if (via.param(b"branch") or b"").startswith(made):
+                    raise SipError(482)
+
+    def _share_breadth(self, request: Request, most: int) -> None:
+        """Divide Max-Breadth among the branches (RFC 5393 §5.3.3). Raises SipError 440."""
+        given = request.header(b"max-breadth")
+        breadth = BREADTH if given is None else grammar.decimal(given, 2**31) or 0
+        if most > breadth:
+            raise SipError(440)
+        request.set(b"Max-Breadth", b"%d" % (breadth // most))
+
+    def _late_trying(self, context: ResponseContext, now: float) -> None:
+        """RFC 4320 §4.1: a non-INVITE gets its 100 when Timer E has come to T2."""
+        context.trying = None
+        if context.request is not None:
+            self.transactions.respond(context.server, answer(context.request, 100, REASONS[100], (), None), now)
+
+    def _refuse(self, request: Request, flow: Flow, back: Flow, error: SipError, now: float) -> None:
         self.counts["refused"] += 1
-        note = self._note("request-refused", request, flow=flow, method=request.method, why=str(error))
+        if error.status != 503 and not self.policy.is_allowed(flow.remote[0]):
+            self.identity.refused(flow, now)
+        if not isinstance(error, Challenge):
+            self._note("request-refused", request, flow=flow, method=request.method, why=str(error))
+        elif error.failed:
+            self._note("wrong-password", request, flow=flow, user=error.user)
         if request.method == b"ACK":  # never answered (§17)
-            return [note]
-        return [*self._answer(request, via, flow, error.status, error.reason, error.headers), note]
+            return
+        # Whoever has registered from there is answered all the same: others may write his address into their packets.
+        if self.identity.is_flooding(flow, now) and flow.remote not in self.location.targets:
+            self.counts["silenced"] += 1
+            return
+        self._answer(request, back, error.status, error.reason, error.headers)
 
     def _answer(
-        self, request: Request, via: Via, flow: Flow, status: int, reason: bytes,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-    ) -> list[Effect]:  # fmt: skip
-        return self._send_back(answer(request, status, reason, headers, self._tag(request)), via, flow)
+        self, request: Request, back: Flow, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
+    ) -> None:
+        """Answer without a transaction (§8.2.7); over a connection only while it lasts."""
+        self._sink.append(Send(back, answer(request, status, reason, headers, self._tag(request)).encode()))
 
     # Responses
 
-    def _response(self, response: Response, flow: Flow) -> list[Effect]:
-        """RFC 3261 §16.7 steps 3 to 9, as a stateless proxy does them. Raises SipError."""
+    def _response(self, response: Response, flow: Flow, now: float) -> None:
+        """Find the client transaction (§17.1.3); what belongs to none is dropped (RFC 6026 §7). Raises SipError."""
         self.counts["responses"] += 1
         validate.check_head(response)
         framing.cut_body(response)
-        ours = parse_via(response.top(b"via") or b"")
-        if ours.sent_by() != self._here:
-            return self._drop("foreign-response", flow, "the top Via is not ours")
-        response.pop_top(b"Via")
-        if response.top(b"via") is None:
-            return self._drop("foreign-response", flow, "no Via below ours: we asked nothing")
-        via = parse_via(response.values(b"via")[0])
-        branch = ours.param(b"branch") or b""
-        memory, signature = branch[len(MAGIC) : len(MAGIC) + 1], branch[len(MAGIC) + 1 :]
-        if not compare_digest(signature, self._sign_branch(response, memory, via)):
-            return self._drop("forged-response", flow, "the branch is not of our making")
-        number, method = parse_cseq(response.header(b"cseq") or b"")
-        bears_contact = self._remedies.contact and 100 < response.status < 300 and method in nat.CONTACT_METHODS
-        if bears_contact and (memory == NATTED or nat.has_private_contact(response, flow.remote)):
-            nat.publish_contact(response, flow.remote, self._signer)
-        effects = self._send_back(response, via, flow)
-        if method == b"INVITE" and response.status >= 200:
-            effects.append(self._note("invite-answered", response, status=response.status, cseq=number, source=flow))
-        return effects
-
-    def _send_back(self, response: Response, via: Via, flow: Flow) -> list[Effect]:
-        address = nat.answer_address(via, self._remedies)
-        if not may_send_to(*address, self._here[0]):
-            return self._drop("no-way-back", flow, "the Via names no address")
-        return [Send(nat.flow_to(address, flow), response.encode())]
+        vias = response.values(b"via")
+        if not vias:
+            raise SipError(400, b"No Via")
+        ours = parse_via(vias[0])
+        if not self._listeners.is_here(ours.sent_by()):
+            self._drop("foreign-response", flow, "the top Via is not ours")
+            return
+        method = parse_cseq(response.header(b"cseq") or b"")[1]
+        client = self.transactions.clients.get(client_key(ours.param(b"branch") or b"", method))
+        if client is None:
+            if len(vias) > 1 or method != b"OPTIONS" or not self.keepalive.answered(response, flow):
+                self._drop("stray-response", flow, f"{response.status} belongs to no transaction")
+        elif len(vias) < 2 and method != b"CANCEL":
+            self._drop("bad-response", flow, "no Via below ours")
+        else:
+            client.step(input_of(response.status), now, response)
 
     # What both need
 
-    def _sign_branch(self, message: Message, memory: bytes, below: Via) -> bytes:
-        """Sign what makes a transaction, without the method: CANCEL and ACK take their INVITE's branch (§16.11).
+    def _sign_branch(self, request: Request, below: Via) -> bytes:
+        """Sign what makes a request this request, and where its answer goes.
 
-        Where the answer goes is part of it, so that nobody can have us send an answer that he wrote somewhere else.
+        The same for every copy that we make, and for the same request when it comes again after a restart; another one
+        when it comes back to us with another Request-URI or Route (RFC 5393 §4.2.1).
         """
-        host, port = nat.answer_address(below, self._remedies)
+        host, port = nat.answer_address(below, self.policy.remedies)
         return self._signer.sign(
             b"branch",
-            memory,
             below.param(b"branch") or b"",
             b"%b:%d" % (host.encode("latin-1"), port),
-            message.header(b"call-id") or b"",
-            parse_name_addr(message.header(b"from") or b"").param(b"tag") or b"",
-            b"%d" % parse_cseq(message.header(b"cseq") or b"")[0],
+            request.uri,
+            b",".join(request.values(b"route")) if request.count(b"route") else b"",
+            request.header(b"call-id") or b"",
+            parse_name_addr(request.header(b"from") or b"").param(b"tag") or b"",
+            request.header(b"cseq") or b"",
         )
 
     def _tag(self, request: Request) -> bytes:
         """Our To tag for this request: the same for every copy of it (§8.2.7)."""
         return self._signer.sign(b"tag", request.header(b"call-id") or b"", request.header(b"from") or b"")
 
-    def _note(self, name: str, message: Message, **fields: object) -> Note:
-        return Note(name, {"call_id": message.header(b"call-id"), **fields})
+    def _note(self, name: str, request: Request, **fields: object) -> None:
+        self._sink.append(Note(name, {"call_id": request.header(b"call-id"), **fields}))
 
-    def _drop(self, reason: str, flow: Flow, why: str) -> list[Effect]:
+    def _drop(self, reason: str, flow: Flow, why: str) -> None:
         self.counts[reason] += 1
-        return [Note("message-dropped", {"reason": reason, "flow": flow, "why": why})]
+        self._sink.append(Note("message-dropped", {"reason": reason, "flow": flow, "why": why}))
 
 
 def _to_tag(request: Request) -> bytes | None:
     return parse_name_addr(request.header(b"to") or b"").param(b"tag")
+
+
+__all__ = ["Engine", "Policy", "Transaction"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 from typing import NamedTuple
 
 Address = tuple[str, int]  # (IP literal, port)
@@ -12,6 +13,7 @@ _PRIVATE = tuple(
     ipaddress.ip_network(network)
     for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16", "fc00::/7")
 )
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 class Flow(NamedTuple):
@@ -42,7 +44,7 @@ def may_send_to(host: str, port: int, local: str) -> bool:
     address = _address(host)
     if address is None or not 0 < port < 65536:
         return False
-    if address.is_multicast or address.is_unspecified or address == ipaddress.ip_address("255.255.255.255"):
+    if address.is_multicast or address.is_unspecified or address == _BROADCAST:
         return False
     if address.version == 6 and address.ipv4_mapped:  # the C library turns ::ffff:127.0.0.1 into what it stands for
         return False
@@ -50,6 +52,7 @@ def may_send_to(host: str, port: int, local: str) -> bool:
     return not address.is_loopback or (here is not None and here.is_loopback)
 
 
+@lru_cache(maxsize=4096)  # each message asks three times, of hosts that are the same all day
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)

@@ -6,6 +6,7 @@ The invariant: a phone sees its own Contact as Request-URI, byte for byte, whate
 from __future__ import annotations
 
 from proxy.core.flow import Address, Flow, is_private
+from proxy.core.listeners import hostport
 from proxy.core.remedies import Remedies
 from proxy.core.signer import Signer, pack, unpack
 from proxy.sip import grammar
@@ -28,14 +29,14 @@ def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple
     top = request.top(b"via")
     if top is None:
         raise SipError(400, b"No Via")
-    came = parse_via(top)
+    came = parse_via(top, any_version=request.version != b"SIP/2.0")
     # What is there of the sender's own making is worth nothing: only we know where the packet came from.
     params = grammar.without_param(came.params, b"received")
     if remedies.received:
         params = grammar.with_param(params, b"received", source[0].encode())
     if remedies.rport:
         params = grammar.with_param(params, b"rport", b"%d" % source[1])
-    stamped = Via(came.transport, came.host, came.port, params)
+    stamped = Via(came.transport, came.host, came.port, params, came.version)
     request.replace_top(b"Via", stamped.encode())
     return came, stamped
 
@@ -51,20 +52,27 @@ def answer_address(via: Via, remedies: Remedies) -> Address:
     return (received.decode("latin-1") if received else host, grammar.decimal(rport, 65535) or port if rport else port)
 
 
-def is_behind_nat(request: Request, via: Via, source: Address) -> bool:
+def is_behind_nat(request: Request, via: Via, flow: Flow) -> bool:
     """Say whether the sender of a request is a phone behind a NAT: its Via or its Contact is not where it sent from.
 
-    Only the first hop can tell: behind another proxy's Via the packet's source is that proxy's.
+    Only the first hop can tell: behind another proxy's Via the packet's source is that proxy's. A connection's source
+    port says nothing, because phones connect from any.
     """
     if len(request.values(b"via")) > 1:
         return False
-    return via.sent_by() != source or has_private_contact(request, source)
+    sent_by = via.sent_by()
+    differs = sent_by != flow.remote if flow.transport == "udp" else sent_by[0] != flow.remote[0]
+    return differs or has_private_contact(request, flow)
 
 
-def has_private_contact(message: Message, source: Address) -> bool:
+def has_private_contact(message: Message, flow: Flow) -> bool:
     """Say whether the Contact is a private address that is not the packet's source."""
     contact = contact_uri(message)
-    return contact is not None and contact.address() != source and is_private(contact.address()[0])
+    if contact is None:
+        return False
+    address = contact.address()
+    is_elsewhere = address != flow.remote if flow.transport == "udp" else address[0] != flow.remote[0]
+    return is_elsewhere and is_private(address[0])
 
 
 def contact_uri(message: Message) -> Uri | None:
@@ -78,47 +86,50 @@ def contact_uri(message: Message) -> Uri | None:
         return None
 
 
-def publish_contact(message: Message, source: Address, signer: Signer) -> None:
-    """Give the Contact the public address it was sent from; its own goes along, signed.
+def publish_contact(message: Message, flow: Flow, signer: Signer, now: float) -> None:
+    """Give the Contact the public address and the transport that it was sent by; its own go along, signed.
 
     A stale alias that the phone echoes is replaced, never added to; a Contact that is public already stays as it is.
     """
     contact = contact_uri(message)
-    if contact is None or contact.address() == source:
+    if contact is None or contact.address() == flow.remote:
         return
-    own, public = contact.hostport(), _hostport(source)
-    alias = b"%b.%b" % (pack(own), signer.sign(b"contact", own, public))
-    params = grammar.with_param(grammar.without_param(contact.params, ALIAS), ALIAS, alias)
+    own, public = contact.hostport(), hostport(flow.remote)
+    params = grammar.without_param(contact.params, ALIAS)
+    if flow.transport != "udp":
+        transport = grammar.param(params, b"transport")
+        own += b"/" if transport is None else b"/" + transport
+        params = grammar.with_param(params, b"transport", flow.transport.encode())
+    alias = b"%b.%b" % (pack(own), signer.sign_until(now, b"contact", own, flow.transport.encode(), public))
     value = parse_name_addr(message.values(b"contact")[0])
-    value.uri = contact.at(public, params).encode()
+    value.uri = contact.at(public, grammar.with_param(params, ALIAS, alias)).encode()
     if not value.before:  # without angle brackets the parameter would be the header's, not the URI's
         value.before, value.after = b"<", b">" + value.after
     message.replace_top(b"Contact", value.encode())
 
 
-def restore_contact(uri: Uri, signer: Signer) -> Uri | None:
-    """Return the phone's own Contact for a public one of our making; None when the URI bears no alias.
+def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Address] | None:
+    """Return the phone's own Contact for a public one of our making, and the transport and address of its flow.
 
-    Raises SipError 403 when the alias is not ours: else anybody could have us send anywhere.
+    None when the URI bears no alias. Raises SipError 403 when the alias is not ours, or has expired: else anybody could
+    have us send anywhere.
     """
     alias = uri.param(ALIAS)
     if alias is None:
         return None
-    packed, _, signature = alias.partition(b".")
+    packed, _, token = alias.partition(b".")
     try:
         own = unpack(packed)
     except ValueError:
         raise SipError(403, b"Forged Contact") from None
-    if not signer.verify(signature, b"contact", own, _hostport(uri.address())):
+    where, slash, transport = own.partition(b"/")
+    came_by = (uri.param(b"transport") or b"").lower() if slash else b"udp"
+    public = uri.address()
+    if not signer.is_current(token, now, b"contact", own, came_by, hostport(public)):
         raise SipError(403, b"Forged Contact")
-    return uri.at(own, grammar.without_param(uri.params, ALIAS))
-
-
-def _hostport(address: Address) -> bytes:
-    host = b"[%b]" if ":" in address[0] else b"%b"
-    return b"%b:%d" % (host % address[0].encode(), address[1])
-
-
-def flow_to(remote: Address, flow: Flow) -> Flow:
-    """Return the flow to a remote address from the local end of another flow."""
-    return Flow(flow.transport, flow.local, remote)
+    params = grammar.without_param(uri.params, ALIAS)
+    if slash:
+        params = grammar.with_param(params, b"transport", transport) if transport else (
+            grammar.without_param(params, b"transport")
+        )
+    return uri.at(where, params), came_by.decode("ascii"), public

@@ -14,6 +14,7 @@ class Remedies:
     contact: bool = True  # a NATed phone's Contact is given its public address
     record_route: bool = True  # requests within a dialog come through the proxy (RFC 3261 §16.6 step 4)
     flow: bool = True  # a registered phone is reached where its REGISTER came from, not at its Contact
+    keepalive: bool = True  # a registered phone behind a NAT is asked now and then, so that its hole stays open
 
 
 NAMES = tuple(Remedies.__dataclass_fields__)

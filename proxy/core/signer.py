@@ -10,6 +10,8 @@ from hashlib import blake2s
 from hmac import compare_digest
 
 DIGEST_BYTES = 12  # 96 bits: far beyond guessing over a network
+TOKEN_LIFETIME_S = 86_400  # a call that lasts longer refreshes its Contact, if not its route set
+_QUARTER_S = 900  # expiry is rounded up to this: then most tokens of one call are the same
 
 
 class Signer:
@@ -27,6 +29,18 @@ class Signer:
     def verify(self, signature: bytes, purpose: bytes, *parts: bytes) -> bool:
         """Say whether `sign` made this signature; in constant time."""
         return compare_digest(signature, self.sign(purpose, *parts))
+
+    def sign_until(self, now: float, purpose: bytes, *parts: bytes) -> bytes:
+        """Return a signature that `is_current` for TOKEN_LIFETIME_S, or a little longer. `now` is in Unix seconds."""
+        expires = b"%x" % (int((now + TOKEN_LIFETIME_S) // _QUARTER_S) + 1)
+        return b"%b.%b" % (expires, self.sign(purpose, expires, *parts))
+
+    def is_current(self, token: bytes, now: float, purpose: bytes, *parts: bytes) -> bool:
+        """Say whether `sign_until` made this token, and its time has not passed."""
+        expires, _, signature = token.partition(b".")
+        if not self.verify(signature, purpose, expires, *parts):
+            return False
+        return int(expires, 16) * _QUARTER_S >= now
 
 
 def pack(text: bytes) -> bytes:

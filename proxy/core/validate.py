@@ -8,9 +8,11 @@ from proxy.sip.headers import parse_cseq, parse_name_addr
 from proxy.sip.message import Message, Request
 from proxy.sip.uri import Uri, parse_uri
 
-MAX_MESSAGE_BYTES = 16_384  # a SIP message with a large body is 3 kB; RFC 3261 §18.1.1 wants 65,535 accepted at best
+MAX_MESSAGE_BYTES = 65_535  # RFC 3261 §18.1.1
 MAX_HEADER_LINES = 256
-EXTENSIONS: frozenset[bytes] = frozenset()  # what a Proxy-Require or a Require may name: nothing yet
+MAX_HOPS = 100  # Vias or Routes: more than Max-Forwards lets anything go
+PROXY: frozenset[bytes] = frozenset()  # what a Proxy-Require may name: nothing
+REGISTRAR = frozenset((b"path", b"outbound", b"gruu"))  # what a Require may name where we answer ourselves
 
 
 def validate(request: Request) -> Uri:
@@ -20,24 +22,32 @@ def validate(request: Request) -> Uri:
         raise SipError(505)
     if parse_cseq(request.values(b"cseq")[0])[1] != request.method:
         raise SipError(400, b"CSeq Method Differs")
+    vias = request.values(b"via")
+    if b";;" in (vias[0] if vias else b""):
+        raise SipError(400, b"Bad Via")
+    if len(vias) > MAX_HOPS or (request.count(b"route") and len(request.values(b"route")) > MAX_HOPS):
+        raise SipError(400, b"Too Many Hops Listed")
     framing.cut_body(request)
     uri = parse_uri(request.uri)
+    uri.headers = b""  # §19.1.1: never there; not passed on (RFC 4475 §3.1.2.11)
     if request.count(b"max-forwards"):
         hops = grammar.decimal(request.header(b"max-forwards") or b"", 255)
         if hops is None:
             raise SipError(400, b"Bad Max-Forwards")
         if hops == 0:
             raise SipError(483)
-    check_extensions(request, b"proxy-require")
+    check_extensions(request, b"proxy-require", PROXY)
     return uri
 
 
-def check_extensions(request: Request, key: bytes) -> None:
+def check_extensions(request: Request, key: bytes, known: frozenset[bytes]) -> None:
     """Check that nothing is demanded that we cannot do (§8.2.2.3): Proxy-Require, and Require where we answer.
 
     Raises SipError 420.
     """
-    unsupported = [name for name in request.values(key) if name not in EXTENSIONS]
+    if not request.count(key):
+        return
+    unsupported = [name for name in request.values(key) if name.lower() not in known]
     if unsupported:
         raise SipError(420, headers=((b"Unsupported", b", ".join(unsupported)),))
 

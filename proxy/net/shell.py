@@ -1,53 +1,298 @@
-"""Runs the engine on real sockets and a real clock: datagrams in, effects out, until a signal ends it."""
+"""Runs the engine on real sockets and a real clock: messages in, effects out, until a signal ends it.
+
+The invariant: the engine is entered from the event loop only, by one call at a time, and its effects are carried out in
+their order. With a journal that is written before the answer, whatever follows a Save in one list waits for it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import resource
 import signal
 import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
-from proxy.core.effects import Send
+from proxy.core.effects import Effect, Forget, Locate, Note, Save, Send
 from proxy.core.engine import Engine
 from proxy.core.flow import Address, Flow
 from proxy.log import Log
+from proxy.metrics import render
+from proxy.net.http import PLAIN, Http, Page
+from proxy.net.resolver import NoAnswer, NoSuchHost, Resolver
+from proxy.net.store import Store
+from proxy.net.stream import Streams
 from proxy.net.udp import UdpSocket
 
-STRANGERS = frozenset(("message-dropped", "request-refused"))
+STRANGERS = frozenset(("message-dropped", "request-refused", "wrong-password"))
+MOST_SHOWN = 1000  # bindings on /registrations
 
 
 class Shell:
-    """Carries out what the engine wants, on one UDP socket."""
+    """Carries out what the engine wants."""
 
-    def __init__(self, engine: Engine, udp: UdpSocket, here: Address, log: Log) -> None:
-        self._engine = engine
-        self._udp = udp
-        self._here = here
+    def __init__(self, engine: Engine, log: Log, resolver: Resolver, store: Store | None, durable_first: bool) -> None:
+        self.engine = engine
+        self.streams: Streams | None = None
+        self.http: Http | None = None
         self._log = log
+        self._resolver = resolver
+        self._store = store
+        self._durable_first = durable_first
+        self._udp: dict[Address, UdpSocket] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop = asyncio.get_running_loop()
+        self._epoch = time.time() - time.monotonic()
+        self._started = time.time()
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
 
-    def receive(self, data: bytes, source: Address) -> None:
-        """Give one datagram to the engine and carry out its effects, in order."""
-        for effect in self._engine.receive(data, Flow("udp", self._here, source), time.monotonic()):
+    def now(self) -> float:
+        """Return Unix seconds, of a clock that does not run back."""
+        return self._epoch + time.monotonic()
+
+    # In
+
+    def add_udp(self, udp: UdpSocket, local: Address) -> None:
+        """Serve a socket whose advertised address is `local`."""
+        self._udp[local] = udp
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """Give one message to the engine."""
+        self._enter(flow, self.engine.receive, data, flow)
+
+    def failed(self, token: bytes) -> None:
+        """Tell the engine that something could not be sent."""
+        self._enter(token, self.engine.failed, token)
+        self.arm()
+
+    def _enter(self, about: object, step: Callable[..., list[Effect]], *given: object) -> None:
+        """Enter the engine and carry out what follows. A failure of ours costs this step, not the proxy."""
+        try:
+            self._carry_out(step(*given, self.now()))
+        except Exception as error:  # `receive` never raises; should it all the same, all others are still served
+            self.engine.counts["internal-errors"] += 1
+            self._log.strange("internal-error", {"in": step.__name__, "about": about, "error": repr(error)})
+
+    def closed(self, flow: Flow) -> None:
+        """A connection is gone. Who is reached by it is found out when somebody wants to."""
+        self._log.strange("connection-closed", {"flow": flow})
+
+    def count(self, name: str) -> None:
+        """Count an event of the streams."""
+        self.engine.counts[name] += 1
+
+    def arm(self) -> None:
+        """Set the one timer to the engine's next deadline, unless it fires before that anyway."""
+        deadline = self.engine.next_deadline()
+        if deadline is None:
+            return
+        when = deadline - self._epoch  # the loop's clock is the monotonic one
+        if self._timer is None or self._timer.cancelled() or self._timer.when() > when:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(when, self._time_passed)
+
+    def _time_passed(self) -> None:
+        self._timer = None
+        self._enter("", self.engine.handle_timer)
+        self.arm()
+
+    def _drain(self, udp: UdpSocket, local: Address) -> None:
+        udp.drain(lambda data, source: self.receive(data, Flow("udp", local, source)))
+        self.arm()
+
+    def receive_from_stream(self, data: bytes, flow: Flow) -> None:
+        self.receive(data, flow)
+        self.arm()
+
+    # Out
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        waiting: list[Send] | None = None
+        for effect in effects:
             if isinstance(effect, Send):
-                failure = self._udp.send(effect.data, effect.flow.remote)
-                if failure is not None:
-                    self._engine.counts["send-failures"] += 1
-                    self._log.strange("send-failed", {"flow": effect.flow, "why": failure})
-            elif effect.name in STRANGERS:
-                self._log.strange(effect.name, effect.fields)
-            else:
-                self._log.event(effect.name, effect.fields)
+                if waiting is None:
+                    self._send(effect)
+                else:
+                    waiting.append(effect)
+            elif isinstance(effect, Note):
+                if effect.name in STRANGERS:
+                    self._log.strange(effect.name, effect.fields)
+                else:
+                    self._log.event(effect.name, effect.fields)
+            elif isinstance(effect, Locate):
+                self._begin(self._locate(effect))
+            elif self._store is not None:
+                self._journal(effect)
+                if self._durable_first and self._store.is_durable and waiting is None:
+                    waiting = []
+        if waiting and self._store is not None:
+            sends = waiting
+            self._store.when_durable(lambda: self._from_writer(sends))
 
-    async def run(self, greeting: list[str]) -> None:
+    def _from_writer(self, sends: list[Send]) -> None:
+        """Called by the journal's thread: the loop sends."""
+        self._loop.call_soon_threadsafe(self._send_all, sends)
+
+    def _journal(self, effect: Save | Forget) -> None:
+        assert self._store is not None
+        if isinstance(effect, Save):
+            self._store.save(effect.record)
+        else:
+            self._store.forget(effect.id)
+
+    def _send(self, effect: Send) -> None:
+        flow = effect.flow
+        if flow.transport != "udp":
+            if self.streams is not None:
+                self.streams.send(effect)
+            return
+        failure = self._udp[flow.local].send(effect.data, flow.remote)
+        if failure is not None:
+            self._log.strange("send-failed", {"flow": flow, "why": failure})
+            if effect.token:
+                self._loop.call_soon(self.failed, effect.token)
+
+    def _send_all(self, sends: list[Send]) -> None:
+        for effect in sends:
+            self._send(effect)
+
+    async def _locate(self, wanted: Locate) -> None:
+        hops: list[tuple[str, Address]] = []
+        status = 502
+        try:
+            found = await self._resolver.locate(wanted.host, wanted.port, wanted.transport, wanted.secure)
+            hops = [(target.transport, (target.host, target.port)) for target in found]
+        except NoSuchHost as error:
+            self._log.strange("name-unknown", {"host": wanted.host, "why": error})
+        except NoAnswer as error:
+            status = 504
+            self._log.strange("name-unanswered", {"host": wanted.host, "why": error})
+        self._enter(wanted.host, self.engine.located, wanted.token, hops, status)
+        self.arm()
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # Pages
+
+    def pages(self) -> dict[str, Callable[[], Page]]:
+        """Return what the HTTP server shows."""
+        return {"/metrics": self._metrics, "/healthz": self._health, "/registrations": self._registrations}
+
+    def _metrics(self) -> Page:
+        engine, open_connections = self.engine, self.streams.open_connections if self.streams else {}
+        values: dict[str, float] = {
+            **engine.counts,
+            "retransmissions": engine.transactions.retransmissions,
+            "log-lines-lost": self._log.lost,
+            "keep-alives-sent": engine.keepalive.sent,
+            "bindings-dead": engine.keepalive.removed,
+            "flows-failed": engine.forwarding.flows_failed,
+            "transactions-server": len(engine.transactions.servers),
+            "transactions-client": len(engine.transactions.clients),
+            "bindings": len(engine.location.by_id),
+            "connections-tcp": open_connections.get("tcp", 0),
+            "connections-tls": open_connections.get("tls", 0),
+            "memory-bytes": _resident_bytes(),
+            "file-descriptors": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
+            "start-time-seconds": self._started,
+        }
+        if self._store is not None:
+            values |= {
+                "journal-commits": self._store.commits,
+                "journal-failures": self._store.failures,
+                "journal-durable": self._store.is_durable,
+            }
+        return 200, "text/plain; version=0.0.4; charset=utf-8", render(values)
+
+    def _health(self) -> Page:
+        if self.engine.is_draining:
+            return 503, PLAIN, "stopping\n"
+        return 200, PLAIN, "ok\n"
+
+    def _registrations(self) -> Page:
+        now = self.now()
+        rows = [
+            {
+                "aor": binding.aor.decode("utf-8", "backslashreplace"),
+                "contact": binding.contact.decode("utf-8", "backslashreplace"),
+                "flow": str(binding.flow),
+                "behind_nat": binding.natted,
+                "expires_s": round(binding.expires_at - now),
+                "q": binding.q / 1000,
+                "unanswered": binding.misses,
+            }
+            for _, binding in zip(range(MOST_SHOWN), list(self.engine.location.by_id.values()), strict=False)
+        ]
+        return 200, "application/json", json.dumps({"total": len(self.engine.location.by_id), "bindings": rows}) + "\n"
+
+    # The life of it
+
+    def stop(self) -> None:
+        """Take no new calls, and end when those that are being set up have been answered."""
+        if self._stopping.is_set():
+            self._stopped.set()  # asked twice: at once
+        self._stopping.set()
+        self.engine.is_draining = True
+
+    def _reload(self, reload: Callable[[], list[str]]) -> None:
+        for line in reload():
+            self._log.line(line)
+
+    async def run(self, greeting: list[str], reload: Callable[[], list[str]], drain_s: float) -> None:
         """Serve until SIGINT or SIGTERM; the greeting is written when a signal would already stop us cleanly."""
-        loop = asyncio.get_running_loop()
-        stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
-        loop.add_reader(self._udp.socket, self._udp.drain, self.receive)
+            self._loop.add_signal_handler(number, self.stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload, reload)
+        for local, udp in self._udp.items():
+            self._loop.add_reader(udp.socket, self._drain, udp, local)
+        self._carry_out(self.engine.start(self.now()))
+        self.arm()
         for line in greeting:
             self._log.line(line)
-        await stopped.wait()
-        loop.remove_reader(self._udp.socket)
-        self._udp.close()
-        counts = " ".join(f"{name}={count}" for name, count in sorted(self._engine.counts.items()))
+        await self._stopping.wait()
+        await self._finish(drain_s)
+        for udp in self._udp.values():
+            self._loop.remove_reader(udp.socket)
+        if self._store is not None:
+            self._store.close()
+            await asyncio.sleep(0)  # one turn of the loop: what waited for the disk leaves now
+        for udp in self._udp.values():
+            udp.close()
+        if self.streams is not None:
+            await self.streams.close()
+        if self.http is not None:
+            await self.http.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        counts = " ".join(f"{name}={count}" for name, count in sorted(self.engine.counts.items()))
         self._log.line(f"SIP proxy stopped {counts}".rstrip())
+
+    async def _finish(self, drain_s: float) -> None:
+        """Wait until every request has its final response, a second signal comes, or the time is up."""
+        deadline = self._loop.time() + drain_s
+        pending = self.engine.pending()
+        if pending:
+            self._log.line(f"SIP proxy stopping: {pending} requests wait for an answer, at most {drain_s:g} s")
+        while self.engine.pending() and not self._stopped.is_set() and self._loop.time() < deadline:
+            try:
+                await asyncio.wait_for(self._stopped.wait(), 0.05)  # pacing of a look at the engine, with a deadline
+            except TimeoutError:
+                continue
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm", encoding="ascii") as statm:
+            return int(statm.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0

@@ -18,8 +18,11 @@ class UdpSocket:
 
     def __init__(self, address: Address) -> None:
         """Bind. Raises OSError."""
-        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
+        if family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
         try:
             self.socket.bind(address)
@@ -39,13 +42,17 @@ class UdpSocket:
                 if error.errno == errno.ECONNREFUSED:  # an ICMP answer to something that we sent
                     continue
                 raise
-            receive(data, source)
+            receive(data, source[:2])
 
     def send(self, data: bytes, target: Address) -> str | None:
         """Send one datagram; return why it could not be sent, or None."""
         try:
             self.socket.sendto(data, target)
+        except BlockingIOError:  # the kernel's queue is full: a packet lost like any other, and retransmitted
+            return None
         except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return None
             return error.strerror or str(error)
         return None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv6Address
 
 # token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
 TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
@@ -43,6 +45,18 @@ _SPELLED = (
     b"User-Agent Server Expires Event Subject Require Proxy-Require Authorization Proxy-Authorization Accept"
 ).split()
 _KEYS = {name: name.lower() for name in _SPELLED}
+
+
+@lru_cache(maxsize=4096)  # the hosts of a day's messages are few
+def host_text(host: bytes) -> str:
+    """Return a host as it is compared: lower case, IPv6 without brackets and in its shortest form (RFC 5952)."""
+    text = host.decode("latin-1").strip("[]").lower()
+    if ":" not in text:
+        return text
+    try:
+        return str(IPv6Address(text.replace(":::", "::")))  # a bug in RFC 3261's grammar; tolerated (RFC 5118 §4.10)
+    except AddressValueError:
+        return text
 
 
 def header_key(name: bytes) -> bytes | None:

@@ -101,6 +101,11 @@ class Message:
         self.lines[index:index] = [b"%b: %b" % (name, value) for value in values]
         self._values.pop(key, None)
 
+    def remove_line(self, index: int) -> None:
+        """Remove one line."""
+        self._values.pop(self.keys[index], None)
+        del self.keys[index], self.lines[index]
+
     def _edit_top(self, name: bytes, values: list[bytes]) -> None:
         key = name.lower()
         index = self.keys.index(key)
@@ -141,6 +146,10 @@ class Request(Message):
         self.uri = uri
         self.version = version
 
+    def copy(self) -> Request:
+        """Return a request that can be edited without changing this one."""
+        return Request(self.method, self.uri, self.version, self.lines.copy(), self.keys.copy(), self.body)
+
     def set_uri(self, uri: bytes) -> None:
         """Replace the Request-URI."""
         self.uri = uri
@@ -158,9 +167,12 @@ class Response(Message):
 
 
 def answer(
-    request: Request, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...], to_tag: bytes
+    request: Request, status: int, reason: bytes, headers: tuple[tuple[bytes, bytes], ...], to_tag: bytes | None
 ) -> Response:
-    """Return the answer to a request (§8.2.6.2): Via, From, To, Call-ID and CSeq copied, `to_tag` where To has none."""
+    """Return the answer to a request (§8.2.6.2): Via, From, To, Call-ID and CSeq copied, `to_tag` where To has none.
+
+    A 100 has no `to_tag`, but the Timestamp of its request (§8.2.6.1).
+    """
     lines: list[bytes] = []
     keys: list[bytes] = []
     for key, line in zip(request.keys, request.lines, strict=True):
@@ -169,7 +181,12 @@ def answer(
             keys.append(key)
         elif key == b"to" and b"to" not in keys:
             params = line.rpartition(b">")[2] if b">" in line else line
-            lines.append(line if grammar.param(params, b"tag") is not None else b"%b;tag=%b" % (line, to_tag))
+            if to_tag is not None and grammar.param(params, b"tag") is None:
+                line = b"%b;tag=%b" % (line, to_tag)
+            lines.append(line)
+            keys.append(key)
+        elif key == b"timestamp" and status == 100:
+            lines.append(line)
             keys.append(key)
     for name, value in (*headers, (b"Content-Length", b"0")):
         lines.append(b"%b: %b" % (name, value))

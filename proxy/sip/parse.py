@@ -33,10 +33,15 @@ def parse(data: bytes) -> Request | Response:
         keys.append(key or b"")
     if not separator:
         message.defect = b"No End of Headers"
-    elif head.count(b"\n") != len(raw) - 1 or head.count(b"\r") != len(raw) - 1 or b"\0" in head:
+    elif head.count(b"\n") != len(raw) - 1 or head.count(b"\r") != len(raw) - 1 or _has_nul(head):
         # What one parser takes for white space and the next for a line end would smuggle a header past us.
         message.defect = b"Bare CR, LF or NUL"
     return message
+
+
+def _has_nul(head: bytes) -> bool:
+    """Say whether there is a NUL but in a quoted-pair, where §25.1 has it."""
+    return b"\0" in head and b"\0" in head.replace(b"\\\0", b"")
 
 
 def _start(line: bytes) -> Request | Response:
@@ -46,11 +51,14 @@ def _start(line: bytes) -> Request | Response:
         if status is None or status < 100:
             raise NotSip("bad status line")
         return Response(line, status, [], [], b"")
+    sound = len(parts) == 3 and parts[1] != b""
+    while len(parts) > 3 and not parts[-1]:  # spaces at the end: a defect, but one can see what was meant
+        parts.pop()
     if len(parts) < 3 or not parts[-1].upper().startswith(b"SIP/"):
         raise NotSip("no start line")
     if grammar.TOKEN.fullmatch(parts[0]) is None:
         raise NotSip("bad method")
     request = Request(parts[0], b" ".join(parts[1:-1]), parts[-1], [], [], b"")
-    if len(parts) != 3 or not parts[1]:
+    if not sound:
         request.defect = b"Bad Request-Line"
     return request

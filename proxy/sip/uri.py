@@ -9,6 +9,7 @@ from proxy.sip import grammar
 from proxy.sip.errors import SipError
 
 DEFAULT_PORT = 5060
+TLS_PORT = 5061
 
 # A "@" can stand in no part but behind the userinfo; hosts are names, IPv4 literals or bracketed IPv6 literals.
 _URI = re.compile(
@@ -20,6 +21,7 @@ _URI = re.compile(
     rb"((?:\?[^\s<>\"@]*)?)"
 )
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 @dataclass(slots=True)
@@ -44,7 +46,31 @@ class Uri:
 
     def address(self) -> tuple[str, int]:
         """Return where a request for this URI goes when the host is a literal: (host, port)."""
-        return self.host.decode("ascii").strip("[]"), self.port or DEFAULT_PORT
+        return grammar.host_text(self.host), self.port or (TLS_PORT if self.is_secure() else DEFAULT_PORT)
+
+    def is_secure(self) -> bool:
+        """Say whether only TLS will do: sips, or transport=tls (RFC 3261 §26.2.2)."""
+        if self.scheme[3:]:
+            return True
+        return b"ransport" in self.params.lower() and (self.param(b"transport") or b"").lower() == b"tls"
+
+    def plain_user(self) -> bytes | None:
+        """Return the user part as it is compared (§19.1.4): escapes undone, the password left out."""
+        if self.user is None or (b"%" not in self.user and b":" not in self.user):
+            return self.user
+        return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), self.user.partition(b":")[0])
+
+    def key(self) -> bytes:
+        """Return what is the same for two URIs that name one phone: scheme, user, host, port and transport (§19.1.4).
+
+        Deviates from RFC 3261: user, ttl, method and maddr parameters and headers are not compared, because phones that
+        change them between two REGISTERs mean the same binding.
+        """
+        transport = (self.param(b"transport") or b"").lower() if self.params else b""
+        user = self.plain_user()
+        return b"%b|%b|%b|%d|%b" % (
+            self.scheme.lower(), b"" if user is None else b"@" + user, self.host.lower(), self.port or 0, transport,
+        )  # fmt: skip
 
     def param(self, name: bytes) -> bytes | None:
         """Return a URI parameter's value; b"" without a value, None when absent."""

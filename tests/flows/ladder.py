@@ -8,11 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from proxy.core.effects import Note, Send
-from proxy.core.engine import Engine
+from proxy.core.admission import Admission
+from proxy.core.auth import Authenticator
+from proxy.core.effects import Effect, Forget, Locate, Note, Save, Send
+from proxy.core.engine import Engine, Policy
 from proxy.core.flow import Address, Flow
+from proxy.core.listeners import Listener, Listeners
 from proxy.core.location import Location
+from proxy.core.registrar import Terms
 from proxy.core.remedies import NAMES, Remedies
 from proxy.core.route import MappedUser, Router
 from proxy.core.signer import Signer
@@ -25,8 +30,9 @@ KEY = bytes(range(32))
 
 
 def text(address: Address) -> bytes:
-    """Return b"host:port"."""
-    return b"%b:%d" % (address[0].encode(), address[1])
+    """Return b"host:port", the host in brackets where it is an IPv6 literal."""
+    host = b"[%b]" if ":" in address[0] else b"%b"
+    return b"%b:%d" % (host % address[0].encode(), address[1])
 
 
 @dataclass(slots=True)
@@ -36,6 +42,15 @@ class Sent:
     to: Address
     data: bytes
     message: Message
+    flow: Flow
+    token: bytes
+    may_open: bool
+    server_name: str
+
+    @property
+    def what(self) -> str:
+        """The method of a request, the status of a response."""
+        return self.start.split()[self.start.startswith(b"SIP/")].decode()
 
     @property
     def start(self) -> bytes:
@@ -55,8 +70,17 @@ class Sent:
         return parse_via(self.values("Via")[index])
 
 
+def arrows(sent: Iterable[Sent]) -> list[tuple[str, Address]]:
+    """Return what each is and where it goes."""
+    return [(each.what, each.to) for each in sent]
+
+
 class Ladder:
-    """One proxy, a clock that tests set, and everything that it sent or noted."""
+    """One proxy, a clock that tests set, and everything that it sent or noted.
+
+    `policy` are fields of `Policy`; `allowed` are hosts that may send through the proxy to anywhere. The proxy is
+    `here` (by TLS one port above), and at the address `also`, of the other IP version, where one is given.
+    """
 
     def __init__(
         self,
@@ -64,25 +88,95 @@ class Ladder:
         mapping: Mapping[str, MappedUser] | None = None,
         here: Address = PROXY,
         domains: Iterable[str] = ("example.org",),
+        transports: Iterable[str] = ("udp", "tcp"),
+        allowed: Iterable[str] = (),
+        users: Mapping[bytes, Mapping[str, bytes]] | None = None,
+        admission: Admission | None = None,
+        also: Address | None = None,
+        **policy: Any,
     ) -> None:
-        self.now = 1000.0
+        self.now = 1_000_000.0
         self.here = here
         self.notes: list[Note] = []
-        self.location = Location()
-        off = set(without)
+        self.journal: list[Save | Forget] = []
+        self.lookups: list[Locate] = []
+        off, hosts = set(without), set(allowed)
         remedies = Remedies(**{name: name not in off for name in NAMES})
-        router = Router(here, domains, mapping or {}, self.location, remedies, Signer(KEY))
-        self.engine = Engine(here, router, self.location, remedies, KEY)
+        sink: list[Effect] = []
+        signer = Signer(KEY)
+        listeners = self.listeners = Listeners(
+            Listener(each, (host, port + 1) if each == "tls" else (host, port))
+            for host, port in ((here,) if also is None else (here, also))
+            for each in transports
+        )
+        self.location = Location(sink)
+        router = Router(listeners, domains, mapping or {}, self.location, remedies, signer)
+        auth = None if users is None else Authenticator(b"example.org", users, ("SHA-256", "MD5"), signer)
+        given = {"keepalive_s": 0, "terms": Terms(least_s=1), **policy}
+        self.engine = Engine(
+            listeners, router, self.location, sink, KEY,
+            Policy(remedies=remedies, is_allowed=hosts.__contains__, **given), auth, admission,
+        )  # fmt: skip
 
-    def send(self, data: bytes, source: Address) -> list[Sent]:
-        """Let a datagram arrive at the proxy; return what leaves it."""
+    def send(self, data: bytes, source: Address, transport: str = "udp", connection: int = 0) -> list[Sent]:
+        """Let a message arrive at the proxy; return what leaves it."""
+        return self.receive(data, self.flow(source, transport, connection))
+
+    def says(self, phone: Phone, data: bytes) -> list[Sent]:
+        """Let a phone's message arrive by its own transport and connection; return what leaves."""
+        return self.send(data, phone.seen, phone.transport, phone.connection)
+
+    def says_all(self, phone: Phone, data: bytes) -> list[Sent]:
+        """As `says`, 100s included."""
+        flow = self.flow(phone.seen, phone.transport, phone.connection)
+        return self.carry_out(self.engine.receive(data, flow, self.now))
+
+    def flow(self, source: Address, transport: str = "udp", connection: int = 0) -> Flow:
+        """Return the flow that a message from there comes by."""
+        flow = self.listeners.flow_to(transport, source)
+        assert flow is not None
+        return flow._replace(connection=connection)
+
+    def locate(self, *hops: tuple[str, Address], status: int = 502) -> list[Sent]:
+        """Answer the latest Locate; return what leaves."""
+        return self._carry_out(self.engine.located(self.lookups[-1].token, hops, status, self.now))
+
+    def receive(self, data: bytes, flow: Flow) -> list[Sent]:
+        """Let a message arrive on a flow; return what leaves. A 100 is left out."""
+        return self._carry_out(self.engine.receive(data, flow, self.now))
+
+    def carry_out(self, effects: list[Effect]) -> list[Sent]:
+        """Take effects apart; return what leaves, 100s included."""
         sent = []
-        for effect in self.engine.receive(data, Flow("udp", self.here, source), self.now):
+        for effect in effects:
             if isinstance(effect, Send):
-                sent.append(Sent(effect.flow.remote, effect.data, parse(effect.data)))
-            else:
+                flow, data, token, may_open, name = effect
+                sent.append(Sent(flow.remote, data, parse(data), flow, token, may_open, name))
+            elif isinstance(effect, Note):
                 self.notes.append(effect)
+            elif isinstance(effect, Locate):
+                self.lookups.append(effect)
+            else:
+                self.journal.append(effect)
         return sent
+
+    def wait(self, seconds: float) -> list[tuple[float, Sent]]:
+        """Let time pass, deadline by deadline; return what timers sent, each with the seconds from now."""
+        begin, end = self.now, self.now + seconds
+        sent: list[tuple[float, Sent]] = []
+        while (deadline := self.engine.next_deadline()) is not None and deadline <= end:
+            self.now = max(self.now, deadline)
+            passed = round(self.now - begin, 6)
+            sent += [(passed, each) for each in self.carry_out(self.engine.handle_timer(self.now))]
+        self.now = end
+        return sent
+
+    def fail(self, sent: Sent) -> list[Sent]:
+        """Let the transport say that it could not send this."""
+        return self.carry_out(self.engine.failed(sent.token, self.now))
+
+    def _carry_out(self, effects: list[Effect]) -> list[Sent]:
+        return [each for each in self.carry_out(effects) if not each.start.startswith(b"SIP/2.0 100 ")]
 
     def one(self, data: bytes, source: Address) -> Sent:
         """Let a datagram arrive; return the one that leaves."""
@@ -107,10 +201,13 @@ class Phone:
     seen: Address
     call_id: bytes = b"call"
     cseq: int = 0
+    transport: str = "udp"
+    connection: int = 0
     contact: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        self.contact = b"sip:%b@%b" % (self.name.encode(), text(self.own))
+        transport = b"" if self.transport == "udp" else b";transport=" + self.transport.encode()
+        self.contact = b"sip:%b@%b%b" % (self.name.encode(), text(self.own), transport)
 
     @property
     def aor(self) -> bytes:
@@ -137,7 +234,7 @@ class Phone:
         branch = branch or b"z9hG4bK-%b-%d" % (self.name.encode(), cseq)
         head = [
             b"%b %b SIP/2.0" % (method, uri),
-            b"Via: SIP/2.0/UDP %b;branch=%b%b" % (text(self.own), branch, via),
+            b"Via: SIP/2.0/%b %b;branch=%b%b" % (self.transport.upper().encode(), text(self.own), branch, via),
             b"Max-Forwards: 70",
             b"From: <%b>;tag=%b" % (self.aor, self.name.encode()),
             b"To: " + (to or b"<%b>" % uri),
@@ -148,7 +245,7 @@ class Phone:
             head.append(b"Contact: " + (contact or b"<%b>" % self.contact))
         return b"\r\n".join((*head, *lines, b"Content-Length: %d" % len(body), b"", body))
 
-    def register(self, *lines: bytes, **given: int | bytes) -> bytes:
+    def register(self, *lines: bytes, **given: int | bytes | None) -> bytes:
         """Return a REGISTER for this phone."""
         to = b"<%b>" % self.aor
         call_id = b"register-" + self.name.encode()
@@ -206,7 +303,7 @@ class Dialog:
         headers = [b"Route: " + route for route in routes]
         data = self.phone.request(
             method, uri, *headers, *lines, to=self.remote, call_id=self.call_id, cseq=cseq,
-            branch=b"z9hG4bK-%b-%b" % (self.phone.name.encode(), method),
+            branch=b"z9hG4bK-%b-%b-%d" % (self.phone.name.encode(), method, cseq),
             contact=None if method in {b"INVITE", b"UPDATE"} else b"",
         )  # fmt: skip
         return data.replace(b"From: <%b>;tag=%b" % (self.phone.aor, self.phone.name.encode()), b"From: " + self.local)

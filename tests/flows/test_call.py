@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from proxy.core.signer import TOKEN_LIFETIME_S
 from proxy.sip.headers import parse_name_addr
-from tests.flows.ladder import MAPPED_BOB, PROXY, Dialog, Ladder, Phone, Sent, alice, bob, carol
+from tests.flows.follow import ack, cancel
+from tests.flows.ladder import MAPPED_BOB, PROXY, Dialog, Ladder, Phone, Sent, alice, arrows, bob, carol
 
 
 def call(ladder: Ladder, caller: Phone, callee: Phone) -> tuple[Sent, Sent]:
@@ -89,8 +91,17 @@ def test_bobs_ack_and_bye_find_alice_when_her_registration_is_gone() -> None:
     caller, callee = bob(), alice()
     ladder = registered(callee)
     _, answer = call(ladder, caller, callee)
-    ladder.now += 100_000
+    ladder.now += 80_000
+    assert ladder.location.bindings(b"alice", ladder.now) == []
     assert ladder.one(Dialog.of_caller(caller, answer).request(b"BYE"), caller.seen).to == callee.seen
+
+
+def test_a_day_after_the_call_began_its_tokens_are_worth_nothing() -> None:
+    caller, callee = bob(), alice()
+    ladder = registered(callee)
+    _, answer = call(ladder, caller, callee)
+    ladder.now += TOKEN_LIFETIME_S + 901
+    assert ladder.status(Dialog.of_caller(caller, answer).request(b"BYE"), caller.seen) == 403
 
 
 def test_a_dialog_restarted_with_the_same_key_still_finds_its_way() -> None:
@@ -108,35 +119,56 @@ def test_a_static_bob_can_be_called_without_registration() -> None:
     assert (bye.to, bye.start) == (caller.seen, b"BYE %b SIP/2.0" % caller.contact)
 
 
-def test_an_answer_with_an_error_takes_the_same_way_back() -> None:
+def test_an_error_is_acknowledged_by_us_and_takes_the_same_way_back() -> None:
+    """RFC 3261 §17.1.1.3: the ACK for it is hop by hop, and so is the caller's."""
     caller, callee = alice(), bob()
     ladder = registered(callee)
-    invite = ladder.one(caller.request(b"INVITE", callee.aor, cseq=1), caller.seen)
-    assert ladder.one(callee.answer(invite, 486), callee.seen).to == caller.seen
-    ack = ladder.one(caller.request(b"ACK", callee.aor, cseq=1), caller.seen)
-    assert (ack.to, ack.via().param(b"branch")) == (callee.seen, invite.via().param(b"branch"))
+    data = caller.request(b"INVITE", callee.aor)
+    invite = ladder.one(data, caller.seen)
+    ours, answer = ladder.send(callee.answer(invite, 486), callee.seen)
+    assert arrows([ours, answer]) == [("ACK", callee.seen), ("486", caller.seen)]
+    assert ours.values("Via") == invite.values("Via")[:1]
+    assert ours.start.split()[1] == invite.start.split()[1]
+    assert ours.header("To") == answer.header("To")
+    assert ours.header("CSeq") == b"1 ACK"
+    for _ in range(2):
+        assert ladder.send(ack(data, answer), caller.seen) == []
 
 
-def test_cancel_takes_the_branch_and_the_way_of_its_invite() -> None:
+def test_cancel_is_answered_and_takes_the_branch_and_the_way_of_its_invite() -> None:
     caller, callee = alice(), bob()
     ladder = registered(callee)
-    invite = ladder.one(caller.request(b"INVITE", callee.aor, cseq=1), caller.seen)
-    cancel = ladder.one(caller.request(b"CANCEL", callee.aor, cseq=1, contact=b""), caller.seen)
-    assert cancel.to == invite.to
-    assert cancel.start.split()[1] == invite.start.split()[1]
-    assert cancel.via().param(b"branch") == invite.via().param(b"branch")
-    other = ladder.one(caller.request(b"INVITE", callee.aor, cseq=2), caller.seen)
+    data = caller.request(b"INVITE", callee.aor)
+    invite = ladder.one(data, caller.seen)
+    ladder.one(callee.answer(invite, 180), callee.seen)
+    ok, ours = ladder.send(cancel(data), caller.seen)
+    assert arrows([ok, ours]) == [("200", caller.seen), ("CANCEL", callee.seen)]
+    assert ok.header("CSeq") == b"1 CANCEL"
+    assert ours.start.split()[1] == invite.start.split()[1]
+    assert ours.values("Via") == invite.values("Via")[:1]
+    other = ladder.one(caller.request(b"INVITE", callee.aor), caller.seen)
     assert other.via().param(b"branch") != invite.via().param(b"branch")
 
 
-def test_a_retransmission_leaves_with_the_very_same_bytes_and_so_does_its_answer() -> None:
+def test_a_retransmission_of_a_request_gets_the_last_answer_and_goes_no_further() -> None:
     caller, callee = alice(), bob()
     ladder = registered(callee)
     data = caller.request(b"INVITE", callee.aor, body=b"v=0\r\n")
-    first, second = ladder.one(data, caller.seen), ladder.one(data, caller.seen)
-    assert first.data == second.data
-    ok = callee.answer(first, 200)
+    trying, invite = ladder.says_all(caller, data)
+    assert arrows([trying, invite]) == [("100", caller.seen), ("INVITE", callee.seen)]
+    assert [each.data for each in ladder.says_all(caller, data)] == [trying.data]
+    ringing = ladder.one(callee.answer(invite, 180), callee.seen)
+    assert ladder.one(data, caller.seen).data == ringing.data
+
+
+def test_every_copy_of_a_2xx_is_passed_on_as_the_very_same_bytes() -> None:
+    """The callee repeats it until the ACK comes (RFC 3261 §13.3.1.4): an INVITE that comes late is absorbed."""
+    caller, callee = alice(), bob()
+    ladder = registered(callee)
+    data = caller.request(b"INVITE", callee.aor)
+    ok = callee.answer(ladder.one(data, caller.seen), 200)
     assert ladder.one(ok, callee.seen).data == ladder.one(ok, callee.seen).data
+    assert ladder.send(data, caller.seen) == []
 
 
 def test_several_vias_in_one_answer_line_are_taken_apart() -> None:
@@ -176,7 +208,7 @@ def test_an_answer_passes_byte_for_byte_but_for_via_and_contact() -> None:
 def test_a_proxy_between_us_and_the_callee_keeps_its_place_in_the_route() -> None:
     """Bob's own proxy record-routes below us: Alice's BYE passes it."""
     caller, callee = alice(), bob()
-    ladder = registered(callee)
+    ladder = registered(caller, callee)
     invite = ladder.one(caller.request(b"INVITE", callee.aor), caller.seen)
     further = b"Record-Route: <sip:198.51.100.99;lr>\r\nRecord-Route:"
     answer = ladder.one(callee.answer(invite, 200).replace(b"Record-Route:", further, 1), callee.seen)
@@ -188,7 +220,7 @@ def test_a_proxy_between_us_and_the_callee_keeps_its_place_in_the_route() -> Non
 
 def test_strict_next_hop_gets_itself_as_request_uri_and_the_target_last_in_route() -> None:
     caller, callee = alice(), bob()
-    ladder = registered(callee)
+    ladder = registered(caller, callee)
     invite = ladder.one(caller.request(b"INVITE", callee.aor), caller.seen)
     further = b"Record-Route: <sip:198.51.100.99>\r\nRecord-Route:"
     answer = ladder.one(callee.answer(invite, 200).replace(b"Record-Route:", further, 1), callee.seen)

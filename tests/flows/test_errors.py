@@ -6,8 +6,9 @@ from time import process_time
 
 import pytest
 
+from proxy.core.effects import Send
 from proxy.core.validate import MAX_HEADER_LINES, MAX_MESSAGE_BYTES
-from tests.flows.ladder import MAPPED_BOB, Ladder, alice, bob
+from tests.flows.ladder import MAPPED_BOB, PROXY, Ladder, alice, arrows, bob
 
 
 def invite(*lines: bytes, body: bytes = b"") -> bytes:
@@ -81,11 +82,13 @@ def test_another_scheme_is_416() -> None:
 
 
 def test_max_forwards_is_counted_refused_at_0_and_added_where_it_lacks() -> None:
-    ladder, phone = Ladder(mapping=MAPPED_BOB), alice()
+    def left(old: bytes, new: bytes) -> bytes | None:
+        return Ladder(mapping=MAPPED_BOB).one(invite().replace(old, new), alice().seen).header("Max-Forwards")
+
     assert status(invite().replace(b"Max-Forwards: 70", b"Max-Forwards: 0")) == 483
-    assert ladder.one(invite().replace(b"Forwards: 70", b"Forwards: 1"), phone.seen).header("Max-Forwards") == b"0"
-    assert ladder.one(invite().replace(b"Forwards: 70", b"Forwards: 0068"), phone.seen).header("Max-Forwards") == b"67"
-    assert ladder.one(invite().replace(b"Max-Forwards: 70\r\n", b""), phone.seen).header("Max-Forwards") == b"70"
+    assert left(b"Forwards: 70", b"Forwards: 1") == b"0"
+    assert left(b"Forwards: 70", b"Forwards: 0068") == b"67"
+    assert left(b"Max-Forwards: 70\r\n", b"") == b"70"
 
 
 def test_a_proxy_require_that_we_do_not_know_is_420_and_names_it() -> None:
@@ -104,8 +107,8 @@ def test_a_require_is_none_of_a_proxys_business() -> None:
 def test_a_registrar_that_cannot_do_what_is_required_says_420_and_keeps_nothing() -> None:
     """RFC 3261 §10.3 step 2."""
     ladder, phone = Ladder(), alice()
-    answer = ladder.one(phone.register(b"Require: gruu"), phone.seen)
-    assert (answer.start, answer.header("Unsupported")) == (b"SIP/2.0 420 Bad Extension", b"gruu")
+    answer = ladder.one(phone.register(b"Require: gruu, teleport"), phone.seen)
+    assert (answer.start, answer.header("Unsupported")) == (b"SIP/2.0 420 Bad Extension", b"teleport")
     assert ladder.one(phone.register(contact=b""), phone.seen).values("Contact") == []
 
 
@@ -179,12 +182,26 @@ def test_other_methods_for_the_proxy_itself_are_refused() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\r\n", b"\r\n\r\n", b"\0", b"\0\0\0\0", b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)],
+    [b"", b"\r\n", b"\r\n\r\n", b"\0", b"\0\0\0\0", b"\x00\x11\x00\x00\x21\x12\xa4\x42" + bytes(12)],
 )
 def test_keep_alives_are_no_errors(data: bytes) -> None:
     ladder = Ladder()
     assert ladder.send(data, alice().seen) == []
     assert ladder.notes == []
+    assert ladder.engine.counts["keep-alives"] == 1
+
+
+def test_a_stun_binding_request_is_told_where_it_came_from() -> None:
+    """RFC 5626 §4.4.2, RFC 8489 §14.2: XOR-MAPPED-ADDRESS, under the same transaction id."""
+    ladder, number = Ladder(), bytes(range(12))
+    flow = ladder.flow(alice().seen)
+    ask = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + number
+    (reply,) = ladder.engine.receive(ask, flow, ladder.now)
+    assert isinstance(reply, Send)
+    assert reply.flow == flow
+    host, port = bytes((198 ^ 0x21, 51 ^ 0x12, 100 ^ 0xA4, 20 ^ 0x42)), (40000 ^ 0x2112).to_bytes(2, "big")
+    attribute = b"\x00\x20\x00\x08\x00\x01" + port + host
+    assert reply.data == b"\x01\x01\x00\x0c\x21\x12\xa4\x42" + number + attribute
     assert ladder.engine.counts["keep-alives"] == 1
 
 
@@ -206,7 +223,7 @@ def test_a_request_without_a_readable_via_is_dropped(via: bytes) -> None:
 
 def test_leading_crlf_and_lines_in_any_case_with_white_space_are_read() -> None:
     """After RFC 4475 §3.1.1.1: a short tortuous INVITE."""
-    ladder, far = Ladder(), bob()
+    ladder, far = Ladder(allowed=["198.51.100.2"]), bob()
     data = (
         b"\r\n\r\nINVITE sip:vivekg@198.51.100.200;unknownparam SIP/2.0\r\n"
         b"TO :\r\n sip:vivekg@198.51.100.200 ;   tag    = 1918181833n\r\n"
@@ -227,7 +244,8 @@ def test_leading_crlf_and_lines_in_any_case_with_white_space_are_read() -> None:
     assert sent.header("Max-Forwards") == b"67"
     assert b"UnknownHeaderWithUnusualValue: ;;,,;;,;\r\n" in sent.data
     assert b"s :\r\nNewFangledHeader:   newfangled value\r\n continued newfangled value\r\n" in sent.data
-    assert ladder.one(far.answer(sent, 486), far.seen).to == ("198.51.100.2", 5060)
+    answers = ladder.send(far.answer(sent, 486), far.seen)
+    assert arrows(answers) == [("ACK", far.seen), ("486", ("198.51.100.2", 5060))]
 
 
 def test_an_unusual_but_valid_method_and_user_pass() -> None:
@@ -235,7 +253,7 @@ def test_an_unusual_but_valid_method_and_user_pass() -> None:
     user = b"1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)"
     method = b"!interesting-Method0123456789_*+`.%indeed'~"
     phone = alice()
-    sent = Ladder().one(phone.request(method, b"sip:" + user + b"@198.51.100.77"), phone.seen)
+    sent = Ladder(allowed=[phone.seen[0]]).one(phone.request(method, b"sip:" + user + b"@198.51.100.77"), phone.seen)
     assert sent.start == method + b" sip:" + user + b"@198.51.100.77 SIP/2.0"
 
 
@@ -256,3 +274,12 @@ def test_a_line_made_to_be_slow_is_read_in_a_moment(rubbish: bytes) -> None:
         before = process_time()
         ladder.send(invite().replace(b"Via: ", name + rubbish + b"\r\nVia: ", 1), alice().seen)
         assert process_time() - before < 0.25
+
+
+@pytest.mark.parametrize("without", [set(), {"received", "rport"}])
+def test_nobody_has_us_answer_ourselves(without: set[str]) -> None:
+    """A packet with our own address as its source, or as its Via where that is believed, would go round for ever."""
+    ladder = Ladder(without)
+    ours = alice().request(b"OPTIONS", b"sip:198.51.100.10").replace(b"UDP 10.77.1.100:5060", b"UDP 198.51.100.10:5060")
+    assert ladder.send(ours, alice().seen if without else PROXY) == []
+    assert ladder.engine.counts["no-way-back"] == 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.core.registrar import MAX_EXPIRES_S
-from tests.flows.ladder import Ladder, alice, bob, carol
+from proxy.core.registrar import Terms
+from tests.flows.ladder import Ladder, alice, arrows, bob, carol
 
 
 def test_a_register_is_answered_to_its_source_with_the_contact_as_the_phone_wrote_it() -> None:
@@ -29,7 +29,7 @@ def test_expires_comes_from_the_contact_before_the_header_and_has_a_ceiling() ->
     assert ladder.one(phone.register(b"Expires: 90", contact=contact), phone.seen).values("Contact")[0].endswith(b"=60")
     assert ladder.one(phone.register(b"Expires: 90"), phone.seen).values("Contact")[0].endswith(b"=90")
     longest = ladder.one(phone.register(b"Expires: 4294967295"), phone.seen).values("Contact")[0]
-    assert longest.endswith(b"=%d" % MAX_EXPIRES_S)
+    assert longest.endswith(b"=%d" % Terms().most_s)
 
 
 def test_a_binding_ends_when_its_time_is_over() -> None:
@@ -131,17 +131,22 @@ def test_two_phones_with_one_private_contact_behind_two_nats_are_never_confused(
         assert invite.start == b"INVITE %b SIP/2.0" % phone.contact
 
 
-def test_the_newest_binding_is_called() -> None:
+def test_all_bindings_are_called_at_once_the_newest_first() -> None:
     ladder, phone, caller = Ladder(), alice(), bob()
     ladder.one(phone.register(), phone.seen)
     desk = ("198.51.100.22", 5070)
     ladder.one(phone.register(contact=b"<sip:alice@198.51.100.22:5070>", call_id=b"desk"), desk)
-    assert ladder.one(caller.request(b"INVITE", phone.aor), caller.seen).to == desk
+    invites = ladder.send(caller.request(b"INVITE", phone.aor), caller.seen)
+    assert arrows(invites) == [("INVITE", desk), ("INVITE", phone.seen)]
 
 
 def test_a_to_without_user_is_404_and_a_foreign_domain_is_not_registered_here() -> None:
     ladder, phone = Ladder(), alice()
     assert ladder.status(phone.register(to=b"<sip:198.51.100.10>"), phone.seen) == 404
+    foreign = phone.register(to=b"<sip:alice@elsewhere.example>")
+    assert ladder.status(foreign, phone.seen) == 404
+    assert ladder.status(phone.request(b"REGISTER", b"sip:198.51.100.77"), phone.seen) == 403
+    ladder = Ladder(allowed=[phone.seen[0]])
     elsewhere = ladder.one(phone.request(b"REGISTER", b"sip:198.51.100.77"), phone.seen)
     assert elsewhere.to == ("198.51.100.77", 5060)
     assert elsewhere.header("Contact") == b"<%b>" % phone.contact

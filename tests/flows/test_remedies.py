@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from proxy.sip.headers import parse_name_addr
 from tests.flows.ladder import MAPPED_BOB, PROXY, Dialog, Ladder, Sent, alice, bob
 
+NUMBERS = count(1)
+
 
 def invite(ladder: Ladder) -> Sent:
+    """Return one more INVITE of Alice's, as Bob gets it."""
     phone = alice()
-    return ladder.one(phone.request(b"INVITE", bob().aor), phone.seen)
+    return ladder.one(phone.request(b"INVITE", bob().aor, cseq=next(NUMBERS)), phone.seen)
 
 
 def answered(ladder: Ladder) -> Sent:
@@ -31,7 +36,9 @@ def test_without_received_answers_go_to_the_vias_host_and_the_source_port() -> N
 def test_without_both_answers_go_to_the_via_as_written() -> None:
     ladder = Ladder({"received", "rport"}, MAPPED_BOB)
     assert answered(ladder).to == alice().own
-    assert invite(ladder).values("Via")[1] == b"SIP/2.0/UDP 10.77.1.100:5060;branch=z9hG4bK-alice-1;rport"
+    assert invite(ladder).values("Via")[1] == b"SIP/2.0/UDP 10.77.1.100:5060;branch=z9hG4bK-alice-%d;rport" % (
+        next(NUMBERS) - 1
+    )
 
 
 def test_without_both_a_via_that_bears_a_name_is_answered_nowhere() -> None:
@@ -51,6 +58,7 @@ def test_without_contact_bob_sees_the_private_one_and_his_bye_goes_astray() -> N
 def test_without_contact_bob_sees_the_private_one_in_her_answer_too() -> None:
     ladder, phone, far = Ladder({"contact"}), alice(), bob()
     ladder.one(phone.register(), phone.seen)
+    ladder.one(far.register(), far.seen)
     request = ladder.one(far.request(b"INVITE", phone.aor), far.seen)
     assert request.to == phone.seen
     answer = ladder.one(phone.answer(request, 200), phone.seen)

@@ -1,15 +1,22 @@
-"""The engine never raises on what the network sends, and a message that nobody edits leaves as it came."""
+"""The engine never raises on what the network sends, answers everything, and forgets everything in the end."""
 
 from __future__ import annotations
+
+from collections import defaultdict
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.core.effects import Locate, Send
+from proxy.core.flow import Address, may_send_to
 from proxy.sip.message import Request
 from proxy.sip.parse import parse
-from tests.flows.ladder import MAPPED_BOB, Dialog, Ladder, Phone, alice, bob
+from tests.flows.follow import ack, cancel, users
+from tests.flows.ladder import MAPPED_BOB, Dialog, Ladder, Phone, Sent, alice, bob
 
-SETTINGS = settings(max_examples=200, deadline=None, database=None, derandomize=True)
+SETTINGS = settings(max_examples=100, deadline=None, database=None, derandomize=True)
+MOST_SENT, MOST_EFFECTS = 4, 8  # for one message to one phone: 100 and INVITE, or ACK and refusal, with their notes
+FOR_EVER = 1000  # seconds: longer than Timer C, its CANCEL and what comes after
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-.!%*_+`'~", min_size=1, max_size=12).map(str.encode)
 VALUE = st.binary(max_size=30).map(lambda raw: raw.translate(None, b"\r\n\0"))
@@ -35,6 +42,16 @@ def test_parse_then_encode_is_the_identity(start: bytes, lines: list[bytes], bod
     assert message.lines == lines
 
 
+# One message at a time
+
+
+def proxy(with_passwords: bool = False) -> Ladder:
+    return Ladder(
+        mapping=MAPPED_BOB, also=("2001:db8::10", 5060), allowed=() if with_passwords else ["198.51.100.20"],
+        users=users(b"alice", b"bob") if with_passwords else None,
+    )  # fmt: skip
+
+
 def talk(ladder: Ladder) -> list[tuple[bytes, Phone]]:
     """Return what passes in two calls, both what the phones sent and what the proxy sent on, each with a sender."""
     home, far = alice(), bob()
@@ -48,23 +65,25 @@ def talk(ladder: Ladder) -> list[tuple[bytes, Phone]]:
         ok = callee.answer(invite, 200)
         answer = ladder.one(ok, callee.seen)
         caller_side, callee_side = Dialog.of_caller(caller, answer), Dialog.of_callee(callee, invite)
-        said += [(data, caller), (invite.data, callee), (ok, callee), (answer.data, caller)]
+        said += [(data, caller), (invite.data, callee), (ok, callee), (answer.data, caller), (cancel(data), caller)]
         said += [(caller_side.request(b"ACK"), caller), (caller_side.request(b"BYE", strict=True), caller)]
         said += [(callee_side.request(b"UPDATE", b"Route: <sip:198.51.100.99>"), callee)]
     return said
 
 
-LIVE = Ladder(mapping=MAPPED_BOB)
+LIVE, GUARDED = proxy(), proxy(with_passwords=True)
 SAID = talk(LIVE)
 SOURCES = st.sampled_from([alice().seen, bob().seen, ("10.77.1.100", 5060), ("127.0.0.1", 1), ("2001:db8::1", 9)])
 
 # What mutations are made of: the marks of the grammar, and whole lines that mean something to the proxy.
 PIECES = [
     b",", b";", b"<", b">", b'"', b"\\", b":", b"@", b"%", b"=", b" ", b"\r\n", b"\r\n ", b"\r\n\r\n", b"\n", b"\0",
-    b"\xff", b"*", b"-1", b"0", b"99999999999", b";lr", b";behind=", b";d=", b";tag=", b";rport=", b";received=x",
-    b"[::1]", b"sip:", b"Route: ,\r\n", b"Via: ,\r\n", b"Contact: ,\r\n", b"Route:\r\n", b"Contact: *\r\n", b"l: 1\r\n",
-    b"Proxy-Require: ,\r\n", b"Route: <sip:198.51.100.10;lr>\r\n", b"Max-Forwards: 0\r\n", b"CSeq: ,\r\n",
-    b"To: ,\r\n", b"Expires: 0\r\n",
+    b"\xff", b"*", b"-1", b"0", b"99999999999", b";lr", b";behind=", b";d=", b";f=", b";gr=", b";tag=", b";rport=",
+    b";received=x", b";transport=tcp", b";transport=ws", b"[::1]", b"sip:", b"sips:", b"Route: ,\r\n", b"Via: ,\r\n",
+    b"Contact: ,\r\n", b"Route:\r\n", b"Contact: *\r\n", b"l: 1\r\n", b"Proxy-Require: ,\r\n", b"CSeq: ,\r\n",
+    b"Route: <sip:198.51.100.10;lr>\r\n", b"Route: <sip:198.51.100.10;lr;f=QQ.1.x>\r\n", b"Max-Forwards: 0\r\n",
+    b"To: ,\r\n", b"Expires: 0\r\n", b"Max-Breadth: 0\r\n", b"Supported: path, outbound, gruu\r\n", b"Path: ,\r\n",
+    b'Proxy-Authorization: Digest realm="example.org", nonce="x"\r\n', b"Authorization: Digest \r\n",
 ]  # fmt: skip
 
 
@@ -93,23 +112,32 @@ def mutated(draw: st.DrawFn) -> bytes:
     return data
 
 
-def check(ladder: Ladder, data: bytes, source: tuple[str, int]) -> None:
-    """One datagram leads to one at the most; it reads as SIP, and no defect is passed on."""
-    sent = ladder.send(data, source)
-    assert len(sent) <= 1
-    assert not any(isinstance(each.message, Request) and each.message.defect for each in sent)
+def check(ladder: Ladder, data: bytes, source: Address, transport: str = "udp") -> None:
+    """A message leads to little; what leaves reads as SIP, bears no defect, and goes to where we may send."""
+    effects = ladder.engine.receive(data, ladder.flow(source, transport, transport == "tcp"), ladder.now)
+    assert len(effects) <= MOST_EFFECTS
+    sends = [effect for effect in effects if isinstance(effect, Send)]
+    assert len(sends) <= MOST_SENT
+    for send in sends:
+        message = parse(send.data)
+        assert not (isinstance(message, Request) and message.defect)
+        assert send.flow.connection or may_send_to(*send.flow.remote, send.flow.local[0])
+    for effect in effects:
+        if isinstance(effect, Locate):
+            ladder.carry_out(ladder.engine.located(effect.token, [], 502, ladder.now))
+    ladder.wait(1)
 
 
 @SETTINGS
 @given(st.binary(max_size=300), SOURCES)
-def test_arbitrary_bytes_raise_nothing(data: bytes, source: tuple[str, int]) -> None:
+def test_arbitrary_bytes_raise_nothing(data: bytes, source: Address) -> None:
     check(LIVE, data, source)
 
 
-@settings(SETTINGS, max_examples=600)
-@given(mutated(), SOURCES)
-def test_mutated_messages_raise_nothing(data: bytes, source: tuple[str, int]) -> None:
-    check(LIVE, data, source)
+@settings(SETTINGS, max_examples=300)
+@given(mutated(), SOURCES, st.sampled_from([LIVE, GUARDED]), st.sampled_from(["udp", "tcp"]))
+def test_mutated_messages_raise_nothing(data: bytes, source: Address, ladder: Ladder, transport: str) -> None:
+    check(ladder, data, source, transport)
 
 
 NAMES = b"Via Route Record-Route Contact From To CSeq Call-ID Max-Forwards Content-Length Proxy-Require Expires".split()
@@ -127,17 +155,106 @@ def test_no_strange_line_anywhere_in_a_call_raises() -> None:
 
 @SETTINGS
 @given(START, st.lists(LINE, max_size=8), st.binary(max_size=60), SOURCES)
-def test_well_formed_nonsense_raises_nothing(
-    start: bytes, lines: list[bytes], body: bytes, source: tuple[str, int]
-) -> None:
+def test_well_formed_nonsense_raises_nothing(start: bytes, lines: list[bytes], body: bytes, source: Address) -> None:
     via = b"Via: SIP/2.0/UDP 10.77.1.100;branch=z9hG4bKx"
     check(LIVE, b"\r\n".join((start, via, *lines, b"", body)), source)
 
 
-@settings(SETTINGS, max_examples=150)
+def test_after_all_that_nothing_is_left() -> None:
+    for ladder in (LIVE, GUARDED):
+        ladder.wait(FOR_EVER)
+        assert len(ladder.engine.transactions) == ladder.engine.pending() == 0
+        assert ladder.engine.next_deadline() is None
+
+
+@SETTINGS
 @given(mutated(), SOURCES)
-def test_the_same_bytes_lead_to_the_same_bytes(data: bytes, source: tuple[str, int]) -> None:
-    """A retransmission is harmless; REGISTER is judged elsewhere, for its second copy finds the first one's binding."""
-    ladder = Ladder(mapping=MAPPED_BOB)
-    if not data.lstrip().startswith(b"REGISTER"):
-        assert [each.data for each in ladder.send(data, source)] == [each.data for each in ladder.send(data, source)]
+def test_a_copy_of_a_message_leads_to_nothing_new(data: bytes, source: Address) -> None:
+    """A retransmission is harmless: what it leads to is a copy of what the first led to, and no request but an ACK."""
+    ladder = proxy()
+    flow = ladder.flow(source)
+    first, second = (ladder.carry_out(ladder.engine.receive(data, flow, ladder.now)) for _ in range(2))
+    assert {each.data for each in second} <= {each.data for each in first}
+    assert all(each.what == "ACK" or each.what.isdigit() for each in second)
+
+
+# Whole calls in any order: the team has three phones and a name, and everything happens when it wants
+
+
+PLACES = [(f"198.51.100.{number}", 5060) for number in (100, 101, 102)]
+TEAM = [Phone("team", place, place) for place in PLACES]
+QS = [b"1", b"1", b"0.5"]
+EVENT = st.one_of(
+    st.tuples(st.sampled_from(["invite", "cancel"]), st.integers(0, 1), st.just(0)),
+    st.tuples(st.sampled_from(["ack", "fail", "locate"]), st.integers(0, 5), st.integers(0, 1)),
+    st.tuples(st.just("answer"), st.integers(0, 5), st.sampled_from([100, 180, 200, 302, 401, 487, 503, 603])),
+    st.tuples(st.just("wait"), st.sampled_from([0, 1, 33, 182]), st.just(0)),
+)
+
+
+class Story:
+    """What happened in one run: every message that left, and the INVITEs that led to it."""
+
+    def __init__(self) -> None:
+        self.ladder = Ladder()
+        for phone, q in zip(TEAM, QS, strict=True):
+            lines = b"<%b>;q=%b, <sip:team@%b.example.com>;q=%b" % (phone.contact, q, phone.seen[0].encode(), q)
+            self.ladder.says(phone, phone.register(contact=lines, call_id=phone.seen[0].encode()))
+        self.invites: dict[int, tuple[float, bytes]] = {}  # when each was sent first
+        self.sent: list[Sent] = []
+
+    def happen(self, what: str, number: int, more: int) -> None:
+        ladder, caller = self.ladder, bob()
+        requests = [each for each in self.sent if not each.what.isdigit() and each.what != "ACK"]
+        if what == "invite":
+            data = caller.request(b"INVITE", b"sip:team@198.51.100.10", cseq=number)
+            first, _ = self.invites.setdefault(number, (ladder.now, data))
+            if ladder.now - first < 32:  # Timer B: no caller repeats it after that
+                self.sent += ladder.send(data, caller.seen)
+        elif what == "cancel" and number in self.invites:
+            self.sent += ladder.send(cancel(self.invites[number][1]), caller.seen)
+        elif what == "ack":
+            for answer in self.refusals()[number : number + 1]:
+                invite = self.invites[int((answer.header("CSeq") or b"").split()[0])][1]
+                self.sent += ladder.send(ack(invite, answer), caller.seen)
+        elif what == "fail" and self.sent:
+            self.sent += ladder.fail(self.sent[-1 - number % len(self.sent)])
+        elif what == "locate" and ladder.lookups:
+            found = ladder.lookups.pop(number % len(ladder.lookups))
+            hops = [("udp", TEAM[number % 3].seen)] * (2 * more)
+            self.sent += ladder.carry_out(ladder.engine.located(found.token, hops, 502, ladder.now))
+        elif what == "answer" and requests:
+            request = requests[-1 - number % len(requests)]
+            self.sent += ladder.send(TEAM[0].answer(request, more), request.to)
+        elif what == "wait":
+            self.sent += [each for _, each in ladder.wait(number)]
+
+    def refusals(self) -> list[Sent]:
+        mine = [each for each in self.sent if each.to == bob().seen and each.what.isdigit()]
+        return [each for each in mine if each.what >= "300" and b"INVITE" in (each.header("CSeq") or b"")]
+
+    def end(self) -> None:
+        while self.ladder.lookups:
+            self.happen("locate", 0, 0)
+        self.happen("wait", FOR_EVER, 0)
+
+
+@settings(SETTINGS, max_examples=150)
+@given(st.lists(EVENT, min_size=1, max_size=25))
+def test_every_call_ends_with_2xx_or_exactly_one_refusal_and_nothing_is_left(
+    events: list[tuple[str, int, int]]
+) -> None:
+    """RFC 3261 §16.7: every 2xx goes up, and at the most one other final response."""
+    story = Story()
+    for event in events:
+        story.happen(*event)
+    story.end()
+    assert len(story.ladder.engine.transactions) == story.ladder.engine.pending() == 0
+    assert story.ladder.engine.next_deadline() is None
+    finals: dict[bytes, set[bytes]] = defaultdict(set)
+    for each in story.sent:
+        if each.to == bob().seen and each.what >= "200" and (each.header("CSeq") or b"").endswith(b" INVITE"):
+            finals[each.header("CSeq") or b""].add(each.start if each.what < "300" else each.data)
+    assert len(finals) == len(story.invites)
+    for answers in finals.values():
+        assert sum(not answer.startswith(b"SIP/2.0 2") for answer in answers) <= 1

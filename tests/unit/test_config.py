@@ -6,8 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import REMEDIES, BadSettings, Settings, load
+from proxy import config
+from proxy.config import KEYS, REMEDIES, BadSettings, Settings
 from proxy.core.remedies import NAMES
+
+
+def load(environment: dict[str, str], path: Path | None) -> Settings:
+    return config.load(environment, path)[0]
 
 
 def mistakes(environment: dict[str, str], path: Path | None = None) -> list[str]:
@@ -25,7 +30,7 @@ def toml(folder: Path, text: str) -> Path:
 def test_without_settings_the_proxy_lives_on_loopback() -> None:
     settings = load({}, None)
     assert settings == Settings()
-    assert (settings.ip, settings.port, settings.public_ip) == ("127.0.0.1", 5060, "127.0.0.1")
+    assert (settings.ip, settings.port, settings.public_ip("127.0.0.1")) == (["127.0.0.1"], 5060, "127.0.0.1")
 
 
 def test_an_empty_variable_is_an_unset_one() -> None:
@@ -46,7 +51,7 @@ def test_every_setting_is_read_from_the_environment() -> None:
         },
         None,
     )
-    assert (settings.ip, settings.port, settings.public_ip) == ("0.0.0.0", 5070, "198.51.100.10")
+    assert (settings.ip, settings.port, settings.public_ip("0.0.0.0")) == (["0.0.0.0"], 5070, "198.51.100.10")
     assert (settings.domains, settings.without) == (["example.org", "example.com"], ["rport", "contact"])
     assert settings.ua_mapping == {
         "alice": {"ip": "10.0.0.10", "port": 5060, "nat_ip": "198.51.100.20", "nat_port": 5060},
@@ -61,7 +66,7 @@ def test_every_setting_is_read_from_a_file_and_the_environment_wins(tmp_path: Pa
         '[ua_mapping.alice]\nip = "10.0.0.10"\nport = 5061\nnat_ip = "198.51.100.20"\nnat_port = 40000\n',
     )
     settings = load({"SIP_PROXY_PORT": "5080"}, path)
-    assert (settings.ip, settings.port, settings.domains) == ("198.51.100.10", 5080, ["example.org"])
+    assert (settings.ip, settings.port, settings.domains) == (["198.51.100.10"], 5080, ["example.org"])
     assert settings.ua_mapping["alice"]["nat_port"] == 40000
 
 
@@ -69,7 +74,27 @@ def test_every_setting_is_read_from_a_file_and_the_environment_wins(tmp_path: Pa
     ("variable", "value"),
     [
         ("SIP_PROXY_IP", "localhost"),
-        ("SIP_PROXY_IP", "::1"),
+        ("SIP_PROXY_IP", "127.0.0.1,::1::"),
+        ("SIP_PROXY_IP", ","),
+        ("SIP_PROXY_TRANSPORTS", "udp,sctp"),
+        ("SIP_PROXY_TRANSPORTS", ","),
+        ("SIP_PROXY_ALLOW", "198.51.100.0/33"),
+        ("SIP_PROXY_ALLOW", "198.51.100.1/24"),
+        ("SIP_PROXY_ALGORITHMS", "SHA-1"),
+        ("SIP_PROXY_FLUSH", "-1"),
+        ("SIP_PROXY_FLUSH", "61"),
+        ("SIP_PROXY_T1", "0"),
+        ("SIP_PROXY_T1", "nan"),
+        ("SIP_PROXY_MAX_TRANSACTIONS", "1e9"),
+        ("SIP_PROXY_KEEPALIVE", "2.5"),
+        ("SIP_PROXY_TLS_CLIENT", "maybe"),
+        ("SIP_PROXY_TLS_NAMES", '{"a": ["only one"]}'),
+        ("SIP_PROXY_DNS", "ns.example.org"),
+        ("SIP_PROXY_DNS", "198.51.100.53#0"),
+        ("SIP_PROXY_SERVICE_ROUTE", "sip:here;lr"),
+        ("SIP_PROXY_SERVICE_ROUTE", "<sip:here>"),
+        ("SIP_PROXY_HTTP_IP", "localhost"),
+        ("SIP_PROXY_LOG_FORMAT", "xml"),
         ("SIP_PROXY_PORT", "0"),
         ("SIP_PROXY_PORT", "65536"),
         ("SIP_PROXY_PORT", "-5060"),
@@ -107,7 +132,30 @@ def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
 def test_all_interfaces_demand_an_address_to_advertise() -> None:
     (line,) = mistakes({"SIP_PROXY_IP": "0.0.0.0"})
     assert "SIP_PROXY_ADVERTISE" in line
-    assert load({"SIP_PROXY_IP": "0.0.0.0", "SIP_PROXY_ADVERTISE": "198.51.100.10"}, None).public_ip == "198.51.100.10"
+    (line,) = mistakes({"SIP_PROXY_IP": "0.0.0.0,::", "SIP_PROXY_ADVERTISE": "198.51.100.10"})
+    assert "SIP_PROXY_IP=::" in line
+    settings = load({"SIP_PROXY_IP": "0.0.0.0,::", "SIP_PROXY_ADVERTISE": "198.51.100.10,2001:db8::10"}, None)
+    assert [settings.public_ip(ip) for ip in settings.ip] == ["198.51.100.10", "2001:db8::10"]
+
+
+def test_each_setting_has_a_default_and_is_explained_once() -> None:
+    assert {key.name for key in KEYS} == set(Settings.__dataclass_fields__)
+    for key in KEYS:
+        assert config.help_text().count(key.variable + "\n") == 1
+        assert config.example().count(f"({key.variable})") == 1
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_each_default_is_a_value_that_is_allowed(key: config.Key) -> None:
+    default = getattr(Settings(), key.name)
+    if default not in ("", []):
+        assert key.read(default) == default
+
+
+def test_the_realm_is_what_was_set_or_the_domain_or_the_address() -> None:
+    assert load({"SIP_PROXY_REALM": "here", "SIP_PROXY_DOMAINS": "example.org"}, None).auth_realm == "here"
+    assert load({"SIP_PROXY_DOMAINS": "example.org"}, None).auth_realm == "example.org"
+    assert load({}, None).auth_realm == "127.0.0.1"
 
 
 @pytest.mark.parametrize("text", ["port =", "\x00", "port = 1\nport = 2"])

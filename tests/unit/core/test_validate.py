@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.validate import validate
+from proxy.core.validate import MAX_HEADER_LINES, PROXY, REGISTRAR, check_extensions, check_head, validate
 from proxy.sip.errors import SipError
 from proxy.sip.message import Request
 from proxy.sip.parse import parse
@@ -54,3 +54,45 @@ def test_of_several_mistakes_the_first_in_the_order_counts() -> None:
         check(worst)
     with pytest.raises(SipError, match="483"):
         check(worst.replace(b"tel:1", b"sip:b@x"))
+
+
+def test_what_is_demanded_is_looked_up_in_any_case_and_the_rest_is_named() -> None:
+    request = parse(GOOD + b"Require: PATH, x\r\nRequire: gruu, y\r\n\r\n")
+    assert isinstance(request, Request)
+    with pytest.raises(SipError, match="420") as caught:
+        check_extensions(request, b"require", REGISTRAR)
+    assert caught.value.headers == ((b"Unsupported", b"x, y"),)
+    check_extensions(request, b"proxy-require", PROXY)
+    request.set(b"Require", b"path,outbound")
+    request.replace_values(b"Require", [b"path", b"outbound"])
+    check_extensions(request, b"require", REGISTRAR)
+
+
+def test_a_require_is_the_callees_business() -> None:
+    assert check(GOOD + b"Require: 100rel\r\n")
+
+
+def test_headers_in_the_request_uri_go_no_further() -> None:
+    assert check(GOOD.replace(b"sip:b@x SIP", b"sip:b@x;y?Route=z SIP")) == b"sip:b@x;y"
+
+
+def test_what_follows_the_body_is_cut_off_before_anybody_sees_it() -> None:
+    request = parse(GOOD + b"l: 2\r\n\r\nbody")
+    assert isinstance(request, Request)
+    validate(request)
+    assert request.body == b"bo"
+
+
+def test_a_head_of_many_lines_is_513() -> None:
+    lines = GOOD.count(b"\r\n") - 1
+    assert check(GOOD + b"X: y\r\n" * (MAX_HEADER_LINES - lines))
+    with pytest.raises(SipError, match="513"):
+        check(GOOD + b"X: y\r\n" * (MAX_HEADER_LINES - lines + 1))
+
+
+@pytest.mark.parametrize("line", [b"From: x;tag=", b"To", b"CSeq: 1 OPTIONS", b"Call-ID: two"])
+def test_a_response_has_each_of_the_four_once_too(line: bytes) -> None:
+    head = b"SIP/2.0 200 OK\r\nf: <sip:a@x>\r\nt: <sip:b@x>\r\ni: c\r\nCSeq: 1 INVITE\r\n"
+    check_head(parse(head + b"\r\n"))
+    with pytest.raises(SipError, match="400"):
+        check_head(parse(head + line + b"\r\n\r\n"))

@@ -76,3 +76,19 @@ def test_what_is_not_a_decimal_in_range_is_none(text: bytes) -> None:
 def test_a_decimal_may_have_leading_zeros() -> None:
     assert grammar.decimal(b"0068", 255) == 68
     assert grammar.decimal(b"255", 255) == 255
+
+
+@pytest.mark.parametrize(
+    ("host", "text"),
+    [
+        (b"Example.ORG", "example.org"), (b"10.0.0.1", "10.0.0.1"), (b"[::1]", "::1"),
+        (b"[2001:DB8::0:1]", "2001:db8::1"), (b"[::1::2]", "::1::2"), (b"\xff", "\xff"), (b"", ""),
+    ],
+)  # fmt: skip
+def test_a_host_is_compared_in_one_spelling(host: bytes, text: str) -> None:
+    assert grammar.host_text(host) == text
+
+
+def test_every_spelling_that_is_found_without_a_look_is_found_with_one_too() -> None:
+    for name in (b"Via", b"Call-ID", b"CSeq", b"Proxy-Authorization"):
+        assert grammar.header_key(name) == grammar.header_key(name.upper()) == name.lower()

@@ -67,3 +67,38 @@ def test_a_cseq_comes_apart_and_its_method_keeps_its_case() -> None:
 def test_a_malformed_cseq_is_400(text: bytes) -> None:
     with pytest.raises(SipError, match="400 Bad CSeq"):
         parse_cseq(text)
+
+
+def test_a_via_of_another_version_is_read_only_by_who_wants_to_say_505() -> None:
+    via = parse_via(b"SIP/7.10/UDP host:5070;branch=1", any_version=True)
+    assert via.sent_by() == ("host", 5070)
+    assert via.encode() == b"SIP/7.10/UDP host:5070;branch=1"
+    with pytest.raises(SipError, match="400 Bad Via"):
+        parse_via(b"SIP/7.10/UDP host:5070;branch=1")
+    with pytest.raises(SipError, match="400 Bad Via"):
+        parse_via(b"SIP/x/UDP host", any_version=True)
+
+
+def test_sent_by_is_in_one_spelling_and_leaves_as_it_came() -> None:
+    via = parse_via(b"SIP/2.0/UDP [2001:DB8:0:0::1]:7;x")
+    assert via.sent_by() == ("2001:db8::1", 7)
+    assert via.encode() == b"SIP/2.0/UDP [2001:DB8:0:0::1]:7;x"
+
+
+@pytest.mark.parametrize("text", [b"<tel:+4930>", b"<sip:>", b"<>", b"*"])
+def test_an_address_that_is_not_ours_to_read_has_no_uri(text: bytes) -> None:
+    assert parse_name_addr(text).parsed_or_none() is None
+    with pytest.raises(SipError, match="4"):
+        parse_name_addr(text).parsed()
+
+
+def test_an_address_with_a_sip_uri_has_one() -> None:
+    uri = parse_name_addr(b'"A" <sip:a@b>').parsed_or_none()
+    assert uri is not None
+    assert uri.encode() == b"sip:a@b"
+
+
+@pytest.mark.parametrize("text", [b'A, B <sip:a@b>', b"A;B <sip:a@b>", b"sip:x <sip:a@b>", b"a@b <sip:a@b>"])
+def test_an_unquoted_display_name_has_no_separators(text: bytes) -> None:
+    with pytest.raises(SipError, match="400 Bad Address"):
+        parse_name_addr(text)

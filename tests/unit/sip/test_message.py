@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.sip.message import Message, Request, answer
 from proxy.sip.parse import parse
 
@@ -101,3 +103,70 @@ def test_an_answer_copies_the_lines_that_it_must_as_they_are() -> None:
         b"SIP/2.0 404 Not Found\r\nv: A , B\r\nVIA:C\r\n\tD\r\nf: <sip:a@x>;tag=1\r\nt: <sip:b@x>;tag=tag\r\ni: c\r\n"
         b"CSeq: 1 INVITE\r\nX: y\r\nContent-Length: 0\r\n\r\n"
     )
+
+
+def test_a_copy_is_edited_without_its_original() -> None:
+    original = parse(HEAD + b"\r\n\r\nbody")
+    assert isinstance(original, Request)
+    copy = original.copy()
+    assert copy.encode() == original.encode()
+    copy.set_uri(b"sip:new")
+    copy.push(b"Via", b"Z")
+    copy.set(b"Subject", b"new")
+    copy.replace_values(b"Route", [])
+    assert original.encode() == HEAD + b"\r\n\r\nbody"
+    assert original.values(b"via") == [b"A", b"B", b"C D"]
+    assert copy.method == b"INVITE"
+
+
+def test_a_removed_line_takes_its_values_with_it() -> None:
+    edited = message()
+    assert edited.values(b"via") == [b"A", b"B", b"C D"]
+    edited.remove_line(0)
+    assert edited.values(b"via") == [b"C D"]
+    assert edited.keys[0] == b"via"
+
+
+def test_values_are_read_anew_after_every_kind_of_edit() -> None:
+    edited = message()
+    edits: list[tuple[Callable[[], None], list[bytes]]] = [
+        (lambda: edited.push(b"Route", b"<sip:new>"), [b"<sip:new>", b"<sip:p>"]),
+        (lambda: edited.replace_top(b"Route", b"<sip:q>"), [b"<sip:q>", b"<sip:p>"]),
+        (lambda: edited.pop_top(b"Route"), [b"<sip:p>"]),
+        (lambda: edited.set(b"Route", b"<sip:r>, <sip:s>"), [b"<sip:r>", b"<sip:s>"]),
+        (lambda: edited.replace_values(b"Route", [b"<sip:t>"]), [b"<sip:t>"]),
+    ]
+    for edit, wanted in edits:
+        assert edited.values(b"route") != wanted
+        edit()
+        assert edited.values(b"route") == wanted
+        assert edited.top(b"route") == wanted[0]
+
+
+def trying(*lines: bytes) -> bytes:
+    request = parse(b"\r\n".join((HEAD, *lines, b"", b"")))
+    assert isinstance(request, Request)
+    return answer(request, 100, b"Trying", (), None).encode()
+
+
+def test_a_100_has_no_tag_of_ours_but_the_timestamp_of_its_request() -> None:
+    assert b"\r\nTimestamp: 54\r\n" in trying(b"Timestamp: 54")
+    assert b"\r\nt: <sip:b@x>\r\n" in trying()
+
+
+def test_another_answer_has_no_timestamp_and_a_tag_that_is_there_stays() -> None:
+    head = HEAD.replace(b"t: <sip:b@x>", b'To: "x;tag=y" <sip:b@x;tag=uri> ; TAG = theirs')
+    request = parse(head + b"\r\nTimestamp: 54\r\n\r\n")
+    assert isinstance(request, Request)
+    made = answer(request, 480, b"x", (), b"ours")
+    assert made.header(b"to") == b'"x;tag=y" <sip:b@x;tag=uri> ; TAG = theirs'
+    assert made.count(b"timestamp") == 0
+
+
+def test_a_tag_within_the_uri_is_not_the_tos() -> None:
+    for line, made in (
+        (b"To: <sip:b@x;tag=uri>", b"<sip:b@x;tag=uri>;tag=ours"), (b"To: sip:b@x;tag=1", b"sip:b@x;tag=1"),
+    ):  # fmt: skip
+        request = parse(HEAD.replace(b"t: <sip:b@x>", line) + b"\r\n\r\n")
+        assert isinstance(request, Request)
+        assert answer(request, 480, b"x", (), b"ours").header(b"to") == made

@@ -62,3 +62,23 @@ def test_what_has_no_start_line_is_not_sip(data: bytes) -> None:
 )
 def test_a_defect_in_the_head_is_noted_and_does_not_stop_the_parser(data: bytes, defect: bytes) -> None:
     assert parse(data).defect == defect
+
+
+@pytest.mark.parametrize("spaces", [b" ", b"  "])
+def test_spaces_behind_the_request_line_are_a_defect_that_can_be_answered(spaces: bytes) -> None:
+    request = parse(b"OPTIONS sip:a SIP/2.0" + spaces + b"\r\nVia: x\r\n\r\n")
+    assert isinstance(request, Request)
+    assert (request.method, request.uri, request.version) == (b"OPTIONS", b"sip:a", b"SIP/2.0")
+    assert request.defect == b"Bad Request-Line"
+
+
+def test_a_nul_is_sound_in_a_quoted_pair_and_nowhere_else() -> None:
+    sound = b'X sip:a SIP/2.0\r\nf: "a\\\0b" <sip:a>\r\n\r\n'
+    assert parse(sound).defect is None
+    assert parse(sound.replace(b"\\\0", b"\0")).defect == b"Bare CR, LF or NUL"
+
+
+def test_another_version_is_a_request_all_the_same() -> None:
+    request = parse(b"X sip:a SIP/7.0\r\n\r\n")
+    assert isinstance(request, Request)
+    assert request.version == b"SIP/7.0"

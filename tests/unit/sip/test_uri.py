@@ -66,3 +66,57 @@ def test_a_hostport_comes_apart() -> None:
     assert split_hostport(b"host:7") == (b"host", 7)
     assert split_hostport(b"[::1]") == (b"[::1]", None)
     assert split_hostport(b"[::1]:7") == (b"[::1]", 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        (b"sips:a@10.0.0.1", ("10.0.0.1", 5061)), (b"sip:a@10.0.0.1;transport=TLS", ("10.0.0.1", 5061)),
+        (b"SIPS:a@10.0.0.1:5060", ("10.0.0.1", 5060)), (b"sip:a@10.0.0.1;transport=tcp", ("10.0.0.1", 5060)),
+        (b"sip:a@HOST.example.org", ("host.example.org", 5060)), (b"sip:a@[2001:DB8:0::1]", ("2001:db8::1", 5060)),
+        (b"sip:a@[::1::2]", ("::1::2", 5060)),
+    ],
+)  # fmt: skip
+def test_an_address_is_in_one_spelling_and_its_port_is_that_of_its_transport(
+    text: bytes, address: tuple[str, int]
+) -> None:
+    assert parse_uri(text).address() == address
+    assert parse_uri(text).encode() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "is_secure"),
+    [
+        (b"sip:a@h", False), (b"sips:a@h", True), (b"sip:a@h;Transport=tLs", True), (b"sip:a@h;transport=tcp", False),
+        (b"sip:a@h;x=transport", False), (b"sip:tls@tls;tls", False),
+    ],
+)  # fmt: skip
+def test_only_sips_and_tls_are_secure(text: bytes, is_secure: bool) -> None:
+    assert parse_uri(text).is_secure() == is_secure
+
+
+@pytest.mark.parametrize(
+    ("text", "user"),
+    [
+        (b"sip:h", None), (b"sip:alice@h", b"alice"), (b"sip:%61l%69ce@h", b"alice"), (b"sip:alice:pw@h", b"alice"),
+        (b"sip:a%3Ab@h", b"a:b"), (b"sip:a%40b:pw%41@h", b"a@b"), (b"sip:a%zzb%4@h", b"a%zzb%4"), (b"sip:A@h", b"A"),
+        (b"sip:%2561@h", b"%61"), (b"sip::pw@h", b""),
+    ],
+)  # fmt: skip
+def test_a_user_is_compared_without_escapes_and_password(text: bytes, user: bytes | None) -> None:
+    assert parse_uri(text).plain_user() == user
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (b"sip:a@h", b"SIP:a@H", True), (b"sip:%61@h", b"sip:a@h", True), (b"sip:a@h;x;lr", b"sip:a@h?y=z", True),
+        (b"sip:a@h;transport=TCP", b"sip:a@h;transport=tcp", True), (b"sip:a@h", b"sip:A@h", False),
+        (b"sip:a@h", b"sips:a@h", False), (b"sip:a@h", b"sip:a@h:5060", False), (b"sip:a@h", b"sip:h", False),
+        (b"sip:a@h", b"sip:a@h;transport=udp", False), (b"sip:a@h:5060", b"sip:a@h:05060", True),
+    ],
+)  # fmt: skip
+def test_two_uris_name_one_phone_when_scheme_user_host_port_and_transport_are_the_same(
+    one: bytes, other: bytes, same: bool
+) -> None:
+    assert (parse_uri(one).key() == parse_uri(other).key()) == same

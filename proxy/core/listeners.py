@@ -1,0 +1,85 @@
+"""Where we can be reached: one listener per transport and address family, and how Via and Record-Route name it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from proxy.core.flow import Address, Flow
+from proxy.sip.uri import Uri
+
+
+class Listener(NamedTuple):
+    """One listening socket: `local` is the address that others reach it at, which may not be the bound one."""
+
+    transport: str  # "udp", "tcp", "tls"
+    local: Address
+
+
+class Listeners:
+    """All of them. Raises ValueError when there is none."""
+
+    def __init__(self, listeners: Iterable[Listener]) -> None:
+        self.all = list(listeners)
+        if not self.all:
+            raise ValueError("no listener")
+        self._addresses = {listener.local for listener in self.all}
+        self._hosts = {listener.local[0] for listener in self.all}
+        self._via = {
+            listener: b"SIP/2.0/%b %b;branch=" % (listener.transport.upper().encode(), hostport(listener.local))
+            for listener in self.all
+        }
+
+    def is_here(self, address: Address) -> bool:
+        """Say whether an address and port is one of ours."""
+        return address in self._addresses
+
+    def is_host(self, host: str) -> bool:
+        """Say whether an address is one of ours, whatever the port."""
+        return host in self._hosts
+
+    def has(self, flow: Flow) -> bool:
+        """Say whether a flow leaves by one of our listeners: one that a journal or a token names may be gone."""
+        return (flow.transport, flow.local) in self._via
+
+    def via(self, flow: Flow, branch: bytes) -> bytes:
+        """Return the Via value for a request that leaves on a flow."""
+        return self._via[flow.transport, flow.local] + branch  # type: ignore[index]
+
+    def route(self, flow: Flow, params: bytes, secure: bool) -> bytes:
+        """Return a Record-Route or Path value that brings requests back to the local end of a flow (§16.6 step 4)."""
+        transport = b"" if flow.transport == "udp" else b";transport=" + flow.transport.encode()
+        scheme = b"sips" if secure and flow.transport == "tls" else b"sip"
+        return b"<%b:%b%b;lr%b>" % (scheme, hostport(flow.local), transport, params)
+
+    def flow_to(self, transport: str, remote: Address, came: Flow | None = None) -> Flow | None:
+        """Return the flow to a remote address from the listener of that transport and family.
+
+        From the local end that a request came in by (`came`), where that fits. None when we do not speak it.
+        """
+        is_v6 = ":" in remote[0]
+        if came is not None and came.transport == transport and (":" in came.local[0]) == is_v6:
+            return Flow(transport, came.local, remote)
+        for listener in self.all:
+            if listener.transport == transport and (":" in listener.local[0]) == is_v6:
+                return Flow(transport, listener.local, remote)
+        return None
+
+    def speaks(self, transport: str) -> bool:
+        """Say whether there is a listener of a transport."""
+        return any(listener.transport == transport for listener in self.all)
+
+
+def hostport(address: Address) -> bytes:
+    """Return b"host:port", the host in brackets where it is an IPv6 literal."""
+    host = b"[%b]" if ":" in address[0] else b"%b"
+    return b"%b:%d" % (host % address[0].encode(), address[1])
+
+
+def transport_of(uri: Uri) -> str | None:
+    """Return the transport that a URI asks for, in lower case; None where it says nothing (RFC 3263 §4.1)."""
+    wanted = uri.param(b"transport")
+    if wanted is not None:
+        transport = wanted.lower().decode("latin-1")
+        return "tls" if transport in {"udp", "tcp"} and uri.scheme[3:] else transport
+    return "tls" if uri.scheme[3:] else None

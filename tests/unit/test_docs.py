@@ -1,0 +1,46 @@
+"""Pages that are generated are what their generators make."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from docs import diagrams
+from proxy.core import transaction
+from proxy.core.transaction import TABLES, Times
+
+
+def test_the_page_of_the_transactions_is_what_the_script_makes() -> None:
+    assert diagrams.PAGE.read_text(encoding="utf-8") == diagrams.page(), "python -m docs.diagrams"
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_diagram_has_every_arrow_of_its_table_and_no_other(name: str) -> None:
+    drawn = re.findall(r"^    ([a-z]+) --> ([a-z]+): (.+)$", diagrams.diagram(name), re.MULTILINE)
+    listed = [(state, after) for state, row in TABLES[name].items() for after, _ in row.values()]
+    assert [(state, after) for state, after, _ in drawn] == listed
+    assert len({(state, cause.partition(" / ")[0]) for state, _, cause in drawn}) == len(listed)
+
+
+def test_the_page_changes_with_the_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = diagrams.page()
+    row = TABLES["INVITE client"][transaction.ACCEPTED]
+    monkeypatch.setitem(row, transaction.PROVISIONAL, (transaction.ACCEPTED, (transaction.tell,)))
+    assert diagrams.page() != before
+    monkeypatch.setitem(row, transaction.PROVISIONAL, (transaction.ACCEPTED, (lambda it, now, message: None,)))
+    with pytest.raises(KeyError):
+        diagrams.page()
+
+
+def test_the_values_are_those_of_the_timers() -> None:
+    other = diagrams.timers(Times(t1=0.25, t2=2.0, t4=3.0, c=200.0))
+    for row in ("| B | INVITE client: nobody answers | 64*T1 = 16 s |", "| T4 |", "| 3 s |", "200 s", "1.75 s"):
+        assert row in other
+
+
+def test_every_timer_of_the_diagrams_is_in_the_table() -> None:
+    page = diagrams.page()
+    used = set(re.findall(r"timer ([A-Z])\b", page)) | set(re.findall(r"start ([A-Z])\b", page))
+    assert used == set("ABDEFGHIJKLM")
+    assert used < set(re.findall(r"^\| ([A-Z]) \|", page, re.MULTILINE))
