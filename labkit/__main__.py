@@ -19,7 +19,7 @@ EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prer
 130 interrupted
 
 settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, NAT_TYPE,
-LAB_OVERLAY (one more compose file), and every address of compose.yaml"""
+LAB_OVERLAY (one more compose file), LAB_TRANSPORT, LAB_BOB_TRANSPORT, and every address of compose.yaml"""
 
 
 class Parser(argparse.ArgumentParser):

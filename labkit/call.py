@@ -29,7 +29,9 @@ def run(given: argparse.Namespace) -> int:
     lab = settings.load()
     if engine.reach().engine is None or not stack.is_up(lab):  # nothing is installed or started to find out
         raise Mistake("no lab is up: `./lab up` starts one")
-    lab = settings.load(alice=stack.started_with(lab)["LAB_ALICE"])
+    started = stack.started_with(lab)
+    names = ("LAB_ALICE", "LAB_TRANSPORT", "LAB_BOB", "LAB_BOB_TRANSPORT")
+    lab = settings.load("", *(started[name] for name in names))
     arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup]
     return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])[0]
 

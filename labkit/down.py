@@ -1,10 +1,10 @@
-"""`down`: remove every trace of the lab: containers, networks, volumes."""
+"""`down`: remove every trace of the lab: containers, networks, volumes, certificates."""
 
 from __future__ import annotations
 
 import argparse
 
-from labkit import engine, settings, stack
+from labkit import certificates, engine, settings, stack
 from labkit.outcome import Exit, say
 
 
@@ -21,4 +21,5 @@ def run(_: argparse.Namespace) -> int:
         say(f"{lab.project} is gone: containers, networks and volumes")
     else:
         say("nothing is up")
+    certificates.forget(lab)
     return Exit.PASS

@@ -192,6 +192,15 @@ def apt_install(packages: Sequence[str]) -> None:
             raise Mistake(f"`{' '.join(command)}` failed: {progress.last_lines(done.stdout, 1) or 'no reason given'}")
 
 
+def install_package(package: str, problem: str) -> None:
+    """Install one package that has the same name everywhere; raise Mistake where that cannot be done from here."""
+    obstacle = can_install()
+    if obstacle is not None:
+        raise Mistake(f"{problem}: install the package {package} ({obstacle})")
+    say(f"{problem}: installing it from the distribution's packages")
+    apt_install([package])
+
+
 def debian_source() -> str | None:
     """Return the URI of the Debian archive that this machine's own package source names, or None."""
     listing = _run(["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"])

@@ -60,7 +60,8 @@ def repeat(again: Sequence[str]) -> str:
     """
     variables = [] if again[0] == "test" else [
         f"{name}={shlex.quote(os.environ[name])}"
-        for name in (*DEFAULTS, *HOSTS, "NAT_TYPE", "LAB_OVERLAY", "UA_MAPPING", "SIP_PROXY_DOMAINS")
+        for name in (*DEFAULTS, *HOSTS, "NAT_TYPE", "LAB_OVERLAY", "LAB_TRANSPORT", "LAB_BOB_TRANSPORT", "UA_MAPPING",
+                     "SIP_PROXY_DOMAINS")
         if os.environ.get(name)
     ]
     return " ".join([*variables, "./lab", *map(shlex.quote, again)])

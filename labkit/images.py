@@ -27,8 +27,7 @@ def ensure(settings: Settings) -> None:
     settings.values["BASE_IMAGE"] = ensure_base(settings.values.get("BASE_IMAGE"))
     settings.values["LAB_TAG"] = fingerprint(settings.values["BASE_IMAGE"])
     names = [f"sip-nat-lab/{name}:{settings.values['LAB_TAG']}" for name in NAMES]
-    if settings.alice != "sipp":
-        names.append(f"sip-nat-lab/{settings.alice}:{settings.values['LAB_TAG']}")
+    names += [f"sip-nat-lab/{phone}:{settings.values['LAB_TAG']}" for phone in settings.phones - {"sipp"}]
     if is_here(*names):
         return
     say("building the images (the first time takes about a minute)")

@@ -33,8 +33,10 @@ HOSTS = {
     "REFLECTOR_IP2": ("INTERNET_SUBNET", 31),
     "INTERNET_GATEWAY": ("INTERNET_SUBNET", 254),
 }
-REMEDIES = ("received", "rport", "contact", "record_route", "flow")
-ALICES = ("sipp", "baresip")
+REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive")
+PHONES = ("sipp", "baresip")
+OVERLAYS = {"LAB_ALICE": "baresip.yaml", "LAB_BOB": "baresip-bob.yaml"}  # of the folder phones
+TRANSPORTS = ("udp", "tcp", "tls")
 # What the judge takes for a home, so the Internet must not have such numbers (RFC 1918, RFC 6598, RFC 3927).
 PRIVATE = tuple(
     map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
@@ -54,9 +56,14 @@ class Settings:
         return self.values["LAB_PROJECT"]
 
     @property
-    def alice(self) -> str:
-        """Which phone Alice has."""
-        return self.values["LAB_ALICE"]
+    def phones(self) -> set[str]:
+        """Which phones there are."""
+        return {self.values["LAB_ALICE"], self.values["LAB_BOB"]}
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether a phone speaks TLS: only then does the lab need certificates."""
+        return "tls" in (self.values["LAB_TRANSPORT"], self.values["LAB_BOB_TRANSPORT"])
 
     def environment(self) -> dict[str, str]:
         """Return the environment for `docker compose`."""
@@ -67,8 +74,14 @@ class Settings:
         return ipaddress.IPv4Network(self.values[name])
 
 
-def load(without: str = "", alice: str = "sipp") -> Settings:
-    """Return the settings. Raises Mistake for a value that no lab can have, all such values at once."""
+def load(
+    without: str = "", alice: str = "", transport: str = "", bob: str = "", bob_transport: str = ""
+) -> Settings:
+    """Return the settings. Raises Mistake for a value that no lab can have, all such values at once.
+
+    What is not given is as in the environment or in .env; a phone is a SIPp then, or baresip for TLS, and speaks UDP,
+    Bob's what Alice's speaks.
+    """
     given = {**_dotenv(), **os.environ}
     values = {name: given.get(name) or default for name, default in DEFAULTS.items()}
     mistakes = _derive(values, given)
@@ -82,19 +95,35 @@ def load(without: str = "", alice: str = "sipp") -> Settings:
     unknown = set(without.replace(",", " ").split()) - set(REMEDIES)
     if unknown:
         mistakes.append(f"--without {','.join(sorted(unknown))}: unknown; the remedies are {', '.join(REMEDIES)}")
-    if alice not in ALICES:
-        mistakes.append(f"--alice {alice}: unknown; the phones are {', '.join(ALICES)}")
+    values["LAB_TRANSPORT"] = transport or given.get("LAB_TRANSPORT") or "udp"
+    values["LAB_BOB_TRANSPORT"] = bob_transport or given.get("LAB_BOB_TRANSPORT") or values["LAB_TRANSPORT"]
+    mistakes += _choose_phones(values, {"alice": alice, "bob": bob})
     if mistakes:
         raise Mistake("; ".join(mistakes))
-    values |= {"WITHOUT": ",".join(without.replace(",", " ").split()), "ALICE_DOES": "wait", "LAB_ALICE": alice}
+    values |= {"WITHOUT": ",".join(without.replace(",", " ").split()), "ALICE_DOES": "wait"}
     if given.get("BASE_IMAGE"):
         values["BASE_IMAGE"] = given["BASE_IMAGE"]
     files = [ROOT / "compose.yaml"]
-    if alice != "sipp":
-        files.append(ROOT / "phones" / f"{alice}.yaml")
+    files += [ROOT / "phones" / file for name, file in OVERLAYS.items() if values[name] != "sipp"]
     if overlay:
         files.append(Path(overlay))
     return Settings(values, files)
+
+
+def _choose_phones(values: dict[str, str], wanted: Mapping[str, str]) -> list[str]:
+    """Put LAB_ALICE and LAB_BOB into `values`; return what cannot be."""
+    mistakes: list[str] = []
+    for option, speaks in (("alice", "LAB_TRANSPORT"), ("bob", "LAB_BOB_TRANSPORT")):
+        transport = values[speaks]
+        phone = wanted[option] or ("baresip" if transport == "tls" else "sipp")
+        values[f"LAB_{option.upper()}"] = phone
+        if transport not in TRANSPORTS:
+            mistakes.append(f"{speaks}={transport}: unknown; the transports are {', '.join(TRANSPORTS)}")
+        if phone not in PHONES:
+            mistakes.append(f"--{option} {phone}: unknown; the phones are {', '.join(PHONES)}")
+        elif phone == "sipp" and transport == "tls":
+            mistakes.append(f"--{option} sipp: Debian's SIPp speaks no TLS; baresip does")
+    return mistakes
 
 
 def remember(name: str, value: str) -> None:

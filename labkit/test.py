@@ -23,6 +23,7 @@ JUNIT = ROOT / "out" / "junit.xml"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    parser.add_argument("--all", action="store_true", help="also those that take long: thousands of calls")
     parser.add_argument("pytest", nargs=argparse.REMAINDER, help="what else to tell pytest, e.g. tests/unit -k uri")
 
 
@@ -32,8 +33,9 @@ def run(given: argparse.Namespace) -> int:
     engine.ensure()
     images.ensure(settings.load())
     JUNIT.parent.mkdir(exist_ok=True)
+    marks = [] if given.all else ["-m", "not long"]
     tests = subprocess.Popen(
-        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *(given.pytest or ORDER)],
+        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *marks, *(given.pytest or ORDER)],
         cwd=ROOT, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from labkit import call, engine, evidence, images, settings, stack, subnets
+from labkit import call, certificates, engine, evidence, images, settings, stack, subnets
 from labkit.outcome import Exit, LabBroken, say
 
 
@@ -15,14 +15,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--without", default="", metavar="REMEDY,...",
         help=f"switch NAT remedies off and see what breaks, of: {', '.join(settings.REMEDIES)}",
     )  # fmt: skip
-    parser.add_argument("--alice", default="sipp", metavar="PHONE", help=f"her phone, of: {', '.join(settings.ALICES)}")
+    for name in ("alice", "bob"):
+        parser.add_argument(
+            f"--{name}", default="", metavar="PHONE",
+            help=f"{name.capitalize()}'s phone, of: {', '.join(settings.PHONES)} (for TLS always baresip)",
+        )  # fmt: skip
+    for option, whose in (("--transport", "what the phones speak"), ("--bob-transport", "and Bob, if otherwise")):
+        parser.add_argument(option, default="", metavar="|".join(settings.TRANSPORTS), help=whose)
 
 
 def run(given: argparse.Namespace) -> int:
     """Return the verdict's exit code; whatever interrupts it leaves nothing behind that was not there before."""
-    lab = settings.load(given.without, given.alice)
+    lab = settings.load(given.without, given.alice, given.transport, given.bob, given.bob_transport)
     engine.ensure()
     subnets.check(lab)
+    if lab.has_tls:
+        certificates.provide(lab)
     images.ensure(lab)
     lab.values["LAB_CONFIG"] = stack.fingerprint(lab)
     was_up = stack.is_up(lab)

@@ -42,6 +42,7 @@ class Case:
     sightings: list[Sighting]
     legs: list[Leg]
     probe: dict[str, Any]  # probe.json; {} when the probe left none
+    earlier_contacts: frozenset[str] = frozenset()  # what Alice gave before this run
 
     def calls_from(self, name: str) -> bool:
         """Say whether this phone was to call."""
@@ -55,7 +56,8 @@ class Case:
 def judge(case: Case) -> dict[str, Any]:
     """Return verdict.json: `verdict` is pass, fail or lab-broken; `checks` is the list of all checks."""
     checks = [check(case) for planned, check in CHECKS if planned(case)]
-    checks += [_sipp(case, name) for name in ("alice", "bob") if _counted(case, name)]
+    checks += [_sipp(case, name) for name in ("alice", "bob") if _counted(case, name, "successful")]
+    checks += [_baresip(case, name) for name in ("alice", "bob") if _counted(case, name, "up")]
     broken = any(check.name in LAB and check.result != PASS for check in checks)
     passed = all(check.result == PASS for check in checks)
     verdict = "lab-broken" if broken else "pass" if passed else "fail"
@@ -86,12 +88,16 @@ def no_leak(case: Case) -> Check:
 
 
 def invite_translated(case: Case) -> Check:
-    """Alice's INVITE reaches the proxy from the NAT's public address, and from another port than she sent from."""
+    """Alice's INVITE reaches the proxy from the NAT's public address, and by UDP from another port than she sent from.
+
+    By TCP and TLS a phone connects from any port, so a router that keeps it hides nothing.
+    """
     judged = []
     arrived = set()
     for journey in _from_alice(case, "INVITE"):
         for seen in _at_proxy(case, journey):
-            changed = seen.source[0] == case.topology.nat_wan and seen.source[1] != journey.first.source[1]
+            kept_port = seen.transport == "udp" and seen.source[1] == journey.first.source[1]
+            changed = seen.source[0] == case.topology.nat_wan and not kept_port
             judged.append((changed, f"sent from {_text(journey.first.source)}, arrived from {_text(seen.source)}"))
             arrived.add(seen.call_id)
     missing = sum(leg["count"] for leg in case.legs if leg["from"] == "alice") - len(arrived)
@@ -101,17 +107,17 @@ def invite_translated(case: Case) -> Check:
 
 
 def answers_to_source(case: Case) -> Check:
-    """Every answer to Alice goes to exactly the address and port that her request came from."""
-    source = {}
+    """Every answer to Alice takes the way of her request back: its source, its transport, its connection."""
+    came = {}
     for journey in _from_alice(case):
         for seen in _at_proxy(case, journey):
-            source[_transaction(seen)] = seen.source
+            came[_transaction(seen)] = seen
     judged = [
-        (seen.destination == source[_transaction(seen)],
+        (_way(seen) == _way_back(came[_transaction(seen)]),
          f"{seen.status} ({seen.method}) went to {_text(seen.destination)}, "
-         f"the request came from {_text(source[_transaction(seen)])}")
+         f"the request came from {_text(came[_transaction(seen)].source)}")
         for seen in case.sightings
-        if seen.is_sip and not seen.is_request and _leaves_proxy(case, seen) and _transaction(seen) in source
+        if seen.is_sip and not seen.is_request and _leaves_proxy(case, seen) and _transaction(seen) in came
     ]  # fmt: skip
     return _verdict("answers-to-source", judged)
 
@@ -128,6 +134,7 @@ def via_received_rport(case: Case) -> Check:
         fine = (
             len(seen.vias) == len(came.vias) + 1
             and _names(seen.vias[0], case.topology.proxy)
+            and seen.vias[0].startswith(f"SIP/2.0/{seen.transport.upper()} ")
             and re.search(rf";received={re.escape(address)}(;|$)", seen.vias[1]) is not None
             and re.search(rf";rport={port}(;|$)", seen.vias[1]) is not None
         )
@@ -136,27 +143,34 @@ def via_received_rport(case: Case) -> Check:
 
 
 def record_route(case: Case) -> Check:
-    """What the proxy forwards has its Record-Route."""
-    judged = [
-        (any(_names(route, case.topology.proxy) for route in seen.record_routes),
-         f"Record-Route {', '.join(seen.record_routes) or '(none)'}")
-        for _, seen in _forwarded_invites(case)
-    ]  # fmt: skip
+    """What the proxy forwards has its Record-Route; where it goes on by another transport, one for each (RFC 5658)."""
+    judged = []
+    for journey, seen in _forwarded_invites(case):
+        own = [route for route in seen.record_routes if _names(route, case.topology.proxy)]
+        wanted = {came.transport for came in _at_proxy(case, journey)} | {seen.transport}
+        fine = bool(own) and wanted <= {_transport(route) for route in own}
+        judged.append((fine, f"Record-Route {', '.join(seen.record_routes) or '(none)'}"))
     return _verdict("record-route", judged)
 
 
 def in_dialog_through_proxy(case: Case) -> Check:
-    """ACK and BYE of both sides pass the proxy."""
+    """ACK and BYE of both sides pass the proxy.
+
+    An ACK for an answer that is no success is no message of a dialog: it has its INVITE's branch, and goes no further
+    than that answer came from (RFC 3261 §17.1.1.3).
+    """
+    invites = {_transaction_of(journey.first) for journey in case.journeys if journey.first.method == "INVITE"}
     judged = []
     for journey in case.journeys:
         first = journey.first
-        if not first.is_request or first.method not in {"ACK", "BYE"}:
+        if not first.is_request or first.method not in {"ACK", "BYE"} or _transaction_of(first) in invites:
             continue
         through = any(_leaves_proxy(case, leg.seen) for leg in journey.legs)
         judged.append((through, f"{first.method} from {_text(first.source)} went to {_text(first.destination)}"))
     calls = sum(leg["count"] for leg in case.legs)
     ends = {case.topology.alice, case.topology.bob}  # a softphone's calls are its own affair
     firsts = [journey.first for journey in case.journeys if journey.first.is_request]
+    firsts = [first for first in firsts if first.method != "ACK" or _transaction_of(first) not in invites]
     placed = {first.call_id for first in firsts if first.method == "INVITE" and first.source[0] in ends}
     for method in ("ACK", "BYE"):
         missing = calls - len(placed & {first.call_id for first in firsts if first.method == method})
@@ -165,8 +179,13 @@ def in_dialog_through_proxy(case: Case) -> Check:
     return _verdict("in-dialog-through-proxy", judged)
 
 
+def _transaction_of(seen: Sighting) -> tuple[str, str]:
+    """Return what a request shares with its CANCEL and with the ACK for a failure."""
+    return seen.call_id, seen.branches[-1] if seen.branches else ""
+
+
 def contact_public(case: Case) -> Check:
-    """The Contact of Alice that Bob sees is where her packets come from."""
+    """The Contact of Alice that Bob sees is where her packets come from, and by the transport that they come by."""
     judged = []
     for journey in case.journeys:
         first = journey.first
@@ -174,22 +193,33 @@ def contact_public(case: Case) -> Check:
             continue
         for leg in journey.legs:
             if leg.seen.destination[0] == case.topology.bob:
-                public = next((seen.source for seen in _at_proxy(case, journey)), None)
-                where = _hostport(leg.seen.contact)
-                judged.append((public is not None and where == _text(public), f"Bob was told {leg.seen.contact}"))
+                told = leg.seen.contact
+                fine = any(
+                    _hostport(told) == _text(seen.source) and _transport(told) == seen.transport
+                    for seen in _at_proxy(case, journey)[:1]
+                )
+                judged.append((fine, f"Bob was told {told}"))
     return _verdict("contact-public", judged)
 
 
 def contact_restored(case: Case) -> Check:
     """A request that reaches Alice bears her own Contact as Request-URI."""
-    own = {journey.first.contact for journey in case.journeys
-           if journey.first.source[0] == case.topology.alice and journey.first.contact}  # fmt: skip
+    own = contacts_of_alice(case.journeys, case.topology) | case.earlier_contacts
     judged = [
         (seen.request_uri in own, f"{seen.method} {seen.request_uri}; her own: {', '.join(sorted(own)) or 'unknown'}")
         for seen in case.sightings
         if seen.is_request and seen.tap == "nat-lan" and seen.destination[0] == case.topology.alice
     ]
     return _verdict("contact-restored", judged)
+
+
+def contacts_of_alice(journeys: list[Journey], topology: Topology) -> set[str]:
+    """Return the Contacts that she has given."""
+    return {
+        journey.first.contact
+        for journey in journeys
+        if journey.first.source[0] == topology.alice and journey.first.contact
+    }
 
 
 def no_private_on_internet(case: Case) -> Check:
@@ -208,7 +238,7 @@ def no_private_on_internet(case: Case) -> Check:
 
 def _sipp(case: Case, name: str) -> Check:
     """SIPp at this end: all calls successful, none failed, no retransmission."""
-    counted = _counted(case, name)
+    counted = _counted(case, name, "successful")
     calls = sum(count for count, _ in counted)
     successful, failed, again = (
         sum(counts[key] for _, counts in counted) for key in ("successful", "failed", "retransmissions")
@@ -218,9 +248,18 @@ def _sipp(case: Case, name: str) -> Check:
     return Check(f"sipp-{name}", PASS if fine else FAIL, evidence)
 
 
-def _counted(case: Case, name: str) -> list[tuple[int, dict[str, int]]]:
-    """Return (calls asked for, SIPp's counts) of the legs in which this phone was a SIPp."""
-    return [(leg["count"], leg[name]) for leg in case.legs if "successful" in leg.get(name, {})]
+def _baresip(case: Case, name: str) -> Check:
+    """baresip at this end: all calls were up, and all have ended."""
+    counted = _counted(case, name, "up")
+    calls = sum(count for count, _ in counted)
+    up, ended = (sum(counts[key] for _, counts in counted) for key in ("up", "ended"))
+    fine = up == ended == calls
+    return Check(f"baresip-{name}", PASS if fine else FAIL, f"{up} of {calls} calls were up, {ended} ended")
+
+
+def _counted(case: Case, name: str, key: str) -> list[tuple[int, dict[str, int]]]:
+    """Return (calls asked for, the phone's counts) of the legs in which this phone counted that."""
+    return [(leg["count"], leg[name]) for leg in case.legs if key in leg.get(name, {})]
 
 
 def _always(_: Case) -> bool:
@@ -293,6 +332,20 @@ def _forwarded_invites(case: Case) -> list[tuple[Journey, Sighting]]:
 
 def _transaction(seen: Sighting) -> tuple[str, int, str, str]:
     return seen.call_id, seen.cseq, seen.method, seen.branches[-1] if seen.branches else ""
+
+
+def _way(seen: Sighting) -> tuple[object, ...]:
+    return seen.transport, seen.source, seen.destination
+
+
+def _way_back(seen: Sighting) -> tuple[object, ...]:
+    return seen.transport, seen.destination, seen.source
+
+
+def _transport(uri: str) -> str:
+    """Return the transport that a URI names: UDP where it names none."""
+    named = re.search(r";transport=(\w+)", uri, re.IGNORECASE)
+    return named[1].lower() if named else "udp"
 
 
 def _names(line: str, address: str) -> bool:

@@ -1,30 +1,36 @@
-"""Captures to sightings: tshark dissects, we only read what it says."""
+"""Captures to sightings: tshark dissects, we only read what it says.
+
+It puts TCP's segments together, takes several messages out of one, opens TLS where it has the keys, and leaves out what
+comes twice because TCP repeats it. A message is seen where its last byte is.
+"""
 
 from __future__ import annotations
 
+import json
 import subprocess
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from observer.topology import TAPS
 
-_FIELDS = (
-    "frame.interface_id", "frame.time_epoch", "ip.src", "udp.srcport", "ip.dst", "udp.dstport", "icmp.type",
-    "sip.Request-Line", "sip.Status-Line", "sip.Method", "sip.r-uri", "sip.Status-Code", "sip.Call-ID",
-    "sip.CSeq.seq", "sip.CSeq.method", "sip.Via", "sip.Via.branch", "sip.contact.uri", "sip.Record-Route",
-    "udp.payload",
-)  # fmt: skip
-_MANY = "\x1f"  # between the values of a field that occurs more than once
+KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as Wireshark reads them
+
+_EACH_TAP = ".MI"  # a conversation to each interface: else the same segment, at a second tap, would be a repetition
 
 Address = tuple[str, int]
+Layers = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Sighting:
-    """One packet at one tap. What is no SIP message has `first_line` == ""."""
+    """One SIP message at one tap, or one packet with none in it: that has `first_line` == ""."""
 
     time: float  # seconds since the epoch, on the host's one clock
     tap: str
+    transport: str  # "udp", "tcp", "tls"; "" for what is neither UDP nor TCP
     source: Address
     destination: Address
     first_line: str
@@ -52,52 +58,91 @@ class Sighting:
 
 
 def decode(folder: Path) -> list[Sighting]:
-    """Return all IP packets of `<tap>.pcap` in a folder, in the order of time. Raises CalledProcessError."""
+    """Return what is in `<tap>.pcap` in a folder, in the order of time. Raises CalledProcessError.
+
+    KEYS, if it is there, opens TLS.
+    """
     merged = folder / "merged.pcapng"
     files = [str(folder / f"{tap}.pcap") for tap in TAPS]
-    _run(["mergecap", "-I", "none", "-w", str(merged), *files])
+    subprocess.run(["mergecap", "-I", "none", "-w", str(merged), *files], check=True, capture_output=True)
+    command = ["tshark", "-n", "-r", str(merged), "--disable-protocol", "sdp", "-T", "ek", "-J", "frame ip udp tcp sip",
+               "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}"]  # fmt: skip
+    if (folder / KEYS).exists():
+        command += ["-o", f"tls.keylog_file:{folder / KEYS}"]
     try:
-        wanted = [argument for field in _FIELDS for argument in ("-e", field)]
-        lines = _run(
-            ["tshark", "-n", "-r", str(merged), "-T", "fields", "-E", "separator=/t", "-E", f"aggregator={_MANY}",
-             *wanted]
-        )  # fmt: skip
+        found = list(read(_dissect(command)))
     finally:
         merged.unlink(missing_ok=True)
-    sightings = [_sighting(line.split("\t")) for line in lines.split("\n") if line]
-    return sorted((sighting for sighting in sightings if sighting is not None), key=lambda sighting: sighting.time)
+    return sorted(found, key=lambda sighting: sighting.time)
 
 
-def _sighting(values: list[str]) -> Sighting | None:
-    row = dict(zip(_FIELDS, values, strict=True))
-    first = {name: value.split(_MANY)[0] for name, value in row.items()}
-    if not first["ip.src"]:
-        return None
-    if row["icmp.type"]:  # an ICMP error quotes the packet that it complains about: that one is not what was sent here
-        quoted = {name for name in _FIELDS if name.startswith(("udp.", "sip."))}
-        row |= dict.fromkeys(quoted, "")
-        first |= dict.fromkeys(quoted, "")
-    head, _, body = bytes.fromhex(first["udp.payload"]).partition(b"\r\n\r\n")
-    lines = head.decode("utf-8", "backslashreplace").split("\r\n")
+def _dissect(command: list[str]) -> Iterator[str]:
+    """Yield tshark's lines as it writes them. Raises CalledProcessError."""
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors="backslashreplace"
+    ) as tshark:
+        assert tshark.stdout is not None
+        yield from tshark.stdout
+    if tshark.returncode != 0:
+        raise subprocess.CalledProcessError(tshark.returncode, command)
+
+
+def read(lines: Iterable[str]) -> Iterator[Sighting]:
+    """Yield what tshark's lines (-T ek) tell of: of each packet all its SIP messages, or that it has none."""
+    for line in lines:
+        if line.startswith('{"timestamp"'):  # the lines between are an index that nobody here needs
+            layers = json.loads(line)["layers"]
+            if "ip" in layers:
+                yield from _packet(layers)
+
+
+def _packet(layers: Layers) -> Iterator[Sighting]:
+    ip = _all(layers["ip"])[0]
+    transport, ports = "", (0, 0)
+    messages: list[Layers] = []
+    if "icmp" not in layers:  # an ICMP error quotes the packet that it complains about: that one was not sent here
+        transport = next((name for name in ("udp", "tcp") if name in layers), "")
+        messages = _all(layers.get("sip"))
+    if transport:
+        carrier = _all(layers[transport])[0]
+        ports = int(carrier[f"{transport}_{transport}_srcport"]), int(carrier[f"{transport}_{transport}_dstport"])
+    frame = layers["frame"]
+    for message in messages or [{}]:
+        yield _sighting(
+            message,
+            time=datetime.fromisoformat(frame["frame_frame_time_epoch"]).timestamp(),
+            tap=TAPS[int(frame["frame_frame_interface_id"])],
+            transport="tls" if "tls" in layers else transport,
+            source=(ip["ip_ip_src"], ports[0]),
+            destination=(ip["ip_ip_dst"], ports[1]),
+        )
+
+
+def _sighting(message: Layers, **where: Any) -> Sighting:
+    def every(name: str) -> list[str]:
+        return [str(value) for value in _all(message.get(f"sip_sip_{name}"))]
+
+    def first(name: str) -> str:
+        return next(iter(every(name)), "")
+
+    body = bytes.fromhex(first("msg_body").replace(":", ""))
     return Sighting(
-        time=float(first["frame.time_epoch"]),
-        tap=TAPS[int(first["frame.interface_id"])],
-        source=(first["ip.src"], int(first["udp.srcport"] or 0)),
-        destination=(first["ip.dst"], int(first["udp.dstport"] or 0)),
-        first_line=first["sip.Request-Line"] or first["sip.Status-Line"],
-        method=first["sip.Method"] or first["sip.CSeq.method"],
-        status=int(first["sip.Status-Code"] or 0),
-        request_uri=first["sip.r-uri"],
-        call_id=first["sip.Call-ID"],
-        cseq=int(first["sip.CSeq.seq"] or 0),
-        vias=[via for via in row["sip.Via"].split(_MANY) if via],
-        branches=[branch for branch in row["sip.Via.branch"].split(_MANY) if branch],
-        contact=first["sip.contact.uri"],
-        record_routes=[route for route in row["sip.Record-Route"].split(_MANY) if route],
-        headers=lines[1:],
+        **where,
+        first_line=first("Request-Line") or first("Status-Line"),
+        method=first("Method") or first("CSeq_method"),
+        status=int(first("Status-Code") or 0),
+        request_uri=first("r-uri"),
+        call_id=first("Call-ID"),
+        cseq=int(first("CSeq_seq") or 0),
+        vias=every("Via"),
+        branches=every("Via_branch"),
+        contact=first("contact_uri"),
+        record_routes=every("Record-Route"),
+        headers=[line for line in first("msg_hdr").split("\r\n") if line],
         body=body.decode("utf-8", "backslashreplace"),
     )
 
 
-def _run(command: list[str]) -> str:
-    return subprocess.run(command, check=True, capture_output=True, text=True, errors="backslashreplace").stdout
+def _all(value: Any) -> list[Any]:
+    """Return what tshark writes as nothing, as one value, or as a list of them."""
+    return value if isinstance(value, list) else [] if value is None else [value]

@@ -14,31 +14,38 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from observer import checks, ladder, story
+from observer import checks, connections, ladder, story
 from observer.control import ROOM, Request, ask, serve, until_stopped
-from observer.decode import decode
+from observer.decode import KEYS, decode
 from observer.topology import Topology, from_environment
 
 TAP_SERVICES = ("tap-nat", "tap-proxy", "tap-core")
+PROXY_KEYS = Path("/keys/proxy.keys")  # it is there when the proxy speaks TLS
 KEPT_RUNS = 20  # older folders in the volume are removed
 MOST_CALLS_DRAWN = 4
 EXIT_CODES = {"pass": 0, "fail": 1, "lab-broken": 3}
 SIGNS = {"pass": "✓", "fail": "✗", "not-seen": "?"}
 
 
-def judge(request: Request, topology: Topology, without: str) -> Request:
-    """Judge one run: {"run", "legs"} in; {"text", "exit_code", "folder"} out."""
+def judge(request: Request, topology: Topology, without: str, contacts: set[str]) -> Request:
+    """Judge one run: {"run", "legs"} in; {"text", "exit_code", "folder"} out. Adds Alice's to the Contacts known."""
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
     drops: dict[str, int] = {}
     for name in TAP_SERVICES:
         drops |= ask(name, {"folder": str(folder)})["drops"]
-    sightings = decode(folder)
+    began = 0.0
+    if PROXY_KEYS.exists():
+        shutil.copy(PROXY_KEYS, folder / KEYS)
+        began = connections.prepend(folder, ROOM / "captures" / "before")
+    sightings = [seen for seen in decode(folder) if seen.time >= began]
     journeys = story.tell(sightings, topology)
     probe = ROOM / "probe.json"
     case = checks.Case(
-        topology, journeys, sightings, request["legs"], json.loads(probe.read_text()) if probe.exists() else {}
-    )
+        topology, journeys, sightings, request["legs"], json.loads(probe.read_text()) if probe.exists() else {},
+        frozenset(contacts),
+    )  # fmt: skip
+    contacts |= checks.contacts_of_alice(journeys, topology)
     verdict = checks.judge(case)
     verdict |= {"run": folder.name, "legs": request["legs"], "without": without.replace(",", " ").split()}
     if any(drops.values()):
@@ -94,8 +101,9 @@ def main(_: Sequence[str]) -> int:
     """Serve on observer.sock until SIGTERM."""
     topology = from_environment(os.environ)
     without = os.environ.get("WITHOUT", "")
+    contacts: set[str] = set()
     threading.Thread(
-        target=serve, args=("observer", lambda request: judge(request, topology, without)), daemon=True
+        target=serve, args=("observer", lambda request: judge(request, topology, without, contacts)), daemon=True
     ).start()
     until_stopped()
     return 0

@@ -88,8 +88,13 @@ def _packet(seen: Sighting) -> tuple[object, ...]:
 
 
 def changes(before: Sighting, after: Sighting) -> list[str]:
-    """Return what differs, a line each: addresses, first line, header lines (+ added, - removed, ~ changed), body."""
+    """Return what differs, a line each.
+
+    Transport, addresses, first line, header lines (+ added, - removed, ~ changed), body.
+    """
     found = []
+    if before.transport != after.transport:
+        found.append(f"transport {before.transport} → {after.transport}")
     for name, old, new in (
         ("source", before.source, after.source),
         ("destination", before.destination, after.destination),
@@ -161,6 +166,7 @@ def as_json(journeys: list[Journey]) -> list[dict[str, Any]]:
         {
             "time": seen.time,
             "tap": seen.tap,
+            "transport": seen.transport,
             "source": "%s:%d" % seen.source,
             "destination": "%s:%d" % seen.destination,
             "first_line": seen.first_line,

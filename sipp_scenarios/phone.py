@@ -4,8 +4,9 @@
     phone call --from NAME [--count N] ...        ask the phones of the running lab for calls, and the observer
                                                   for the verdict; exit with it
 
-SIPp holds one socket, the phone's: while it waits for calls, nobody else can use that address and port. So the
-phone ends the waiting SIPp whenever it registers or calls, and starts it again afterwards.
+By UDP SIPp holds one socket, the phone's: while it waits for calls, nobody else can use that address and port. So the
+phone ends the waiting SIPp whenever it registers or calls, and starts it again afterwards. By TCP the waiting SIPp
+has a connection of its own, by which it registers, and calls that the phone places have another.
 """
 
 from __future__ import annotations
@@ -17,20 +18,22 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from observer.control import PATIENCE_S, ROOM, Request, ask, await_room, serve
-from sipp_scenarios.sipp import Counts, Sipp
+from sipp_scenarios.sipp import ConnectedSipp, Counts, Sipp, transport
 
 EXPIRES_S = 3600
 REFRESH_S = 20.0  # below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120)
 REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed since it was last in calls that were counted
 START_S = 30.0  # for everybody who is needed for a call to be there
 TALK_MS = 200
-REGISTER_S = 4.0
+REGISTER_S = 5.0
+WAITING = Path("/tmp/waiting")
+PATIENT = ("-d", str(TALK_MS), "-set", "patient", "1")
 CALL_S = 16.0  # longer than all waits in uac_call.xml together
 RATE_PER_S = 100  # calls that are placed at once start at this rate
 TALK_AT_ONCE_MS = 1000  # so that fifty calls are all up together
@@ -45,6 +48,10 @@ class Phone:
         self._lock = threading.Lock()
         self._registered = False
         self._waiting: Sipp | None = None
+        self._has_connection = transport() != "udp"
+        self._call_id = secrets.token_hex(8)  # of all registrations by connection (RFC 3261 §10.2)
+        self._started = time.monotonic()  # the later REGISTER has the higher CSeq
+        self._gone = ""  # the Contact that the next of them takes back
         self._count_refresh(0)
         self._engaged_until = 0.0  # in calls that are counted: a refresh would take the counting SIPp away
 
@@ -59,6 +66,8 @@ class Phone:
         while True:
             threading.Event().wait(REFRESH_S)
             with self._lock:
+                if self._has_connection and self._waiting and self._waiting.is_running():
+                    continue  # its scenario refreshes
                 if time.monotonic() < self._engaged_until or (self._waiting and self._waiting.calls_up()):
                     continue  # in a call, and the socket is SIPp's
                 self._stop_waiting()
@@ -72,8 +81,7 @@ class Phone:
         with self._lock:
             if request["do"] == "listen":
                 self._stop_waiting()
-                self._waiting = self._sipp("uas_call", folder, self._talk(request))
-                self._waiting.listen()
+                self._wait_for_calls(folder, self._talk(request))
                 self._engaged_until = time.monotonic() + patience(request)
                 return {"listening": True}
             self._count_refresh(0)
@@ -83,6 +91,8 @@ class Phone:
                 self._wait_for_calls()
                 return asdict(counts or Counts(0, 0, 0, 1))  # a SIPp has counts: without them there is no check
             if request["do"] == "place":
+                if self._has_connection:
+                    return asdict(self._place(request, folder))
                 self._stop_waiting()
                 counts = self._place(request, folder)
                 self._wait_for_calls()
@@ -104,27 +114,50 @@ class Phone:
         return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
 
     def _register(self) -> None:
-        sipp = self._sipp("uac_register", Path("/tmp/register"), ["-m", "1", "-key", "expires", str(EXPIRES_S)])
-        registered = sipp.wait(REGISTER_S).successful == 1
+        if self._has_connection:
+            return  # whoever waits for calls does
+        arguments = ["-m", "1", *self._registration()]
+        self._tell(self._sipp("uac_register", Path("/tmp/register"), arguments).wait(REGISTER_S).successful == 1)
+
+    def _registration(self) -> list[str]:
+        return ["-key", "expires", str(EXPIRES_S), "-key", "gone", self._gone]
+
+    def _tell(self, registered: bool) -> None:
         if registered != self._registered or not registered:
             print(f"{self.name}: {'registered' if registered else 'no answer to REGISTER; working on'}", flush=True)
         self._registered = registered
 
-    def _wait_for_calls(self) -> None:
+    def _wait_for_calls(self, folder: Path = WAITING, arguments: Sequence[str] = PATIENT) -> None:
         # Ended by signal: no number of calls ends it.
-        arguments = ["-d", str(TALK_MS), "-set", "patient", "1"]
-        self._waiting = self._sipp("uas_call", Path("/tmp/waiting"), arguments)
-        self._waiting.listen()
+        if self._has_connection:
+            self._connect(folder, arguments)
+        else:
+            self._waiting = self._sipp("uas_call", folder, arguments)
+            self._waiting.listen()
+
+    def _connect(self, folder: Path, arguments: Sequence[str]) -> None:
+        self._prepare(folder)
+        cseq = ["-cid_str", self._call_id, "-base_cseq", str(int(100 * (time.monotonic() - self._started)))]
+        who = [*self._who(), *self._registration()]
+        sipp = self._waiting = ConnectedSipp(folder, secrets.token_hex(4), [*who, *cseq, *arguments])
+        sipp.listen()
+        self._tell(sipp.is_registered())
+        self._gone = f", <sip:{self.name}@{sipp.address}:{sipp.port};transport={transport()}>;expires=0"
 
     def _stop_waiting(self) -> Counts | None:
         waiting, self._waiting = self._waiting, None
         return waiting.stop() if waiting else None
 
-    def _sipp(self, scenario: str, folder: Path, arguments: list[str]) -> Sipp:
-        run = secrets.token_hex(4)
+    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str]) -> Sipp:
+        self._prepare(folder)
+        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments])
+
+    def _who(self) -> list[str]:
+        return ["-key", "me", self.name, "-au", self.name, "-ap", f"{self.name}-secret", "-key", "peer", self._peer]
+
+    def _prepare(self, folder: Path) -> None:
         if ROOM not in folder.parents:  # nobody's run: its files go with the next one
             shutil.rmtree(folder, ignore_errors=True)
-        return Sipp(scenario, folder, run, ["-key", "me", self.name, "-key", "peer", self._peer, *arguments])
 
 
 def patience(leg: dict[str, Any]) -> float:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import csv
 import os
 import signal
+import socket
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,8 @@ SCENARIOS = Path(__file__).parent
 PORT = 5060
 START_S = 5.0
 END_S = 8.0  # longer than the longest wait in a scenario
+# Debian's SIPp speaks no TLS: linked to wolfSSL, it shakes hands and then sends nothing.
+SOCKETS = {"udp": ["-t", "u1"], "tcp": ["-t", "t1", "-set", "connected", "1"]}
 
 
 @dataclass(slots=True)
@@ -30,19 +34,27 @@ class Counts:
     exit_code: int
 
 
+def transport() -> str:
+    """Return what this phone speaks: udp or tcp."""
+    return os.environ.get("TRANSPORT") or "udp"
+
+
 class Sipp:
-    """A running SIPp on the phone's one address and port."""
+    """A running SIPp on the phone's one address: on its one UDP port, or on a connection of its own."""
 
     def __init__(self, scenario: str, folder: Path, run: str, arguments: list[str]) -> None:
         """Start it. `run` is in every branch, tag and Call-ID; `folder` gets statistics and errors."""
         folder.mkdir(parents=True, exist_ok=True)
         self._errors = folder / f"{scenario}-{run}.err"
         self._statistics = folder / f"{scenario}-{run}.csv"
-        address = os.environ["PHONE_IP"]
+        self.address, speaks = os.environ["PHONE_IP"], transport()
+        self.port = PORT if speaks == "udp" else _free_port(self.address)
         command = [
-            "sipp", f"{os.environ['PROXY_IP']}:5060", "-sf", str(SCENARIOS / f"{scenario}.xml"),
-            "-i", address, "-mi", address, "-p", str(PORT), "-t", "u1", "-nostdin",
+            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", str(SCENARIOS / f"{scenario}.xml"),
+            "-i", self.address, "-mi", self.address, "-p", str(self.port), *SOCKETS[speaks], "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run,
+            "-key", "audio_ip", os.environ.get("AUDIO_IP") or self.address,
+            "-key", "transport_param", "" if speaks == "udp" else f";transport={speaks}",
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
             "-trace_err", "-error_file", str(self._errors),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
@@ -109,3 +121,51 @@ class Sipp:
                     if None not in row.values():  # SIPp was killed while it wrote
                         last = row
         return last
+
+
+class ConnectedSipp(Sipp):
+    """A SIPp that registers, keeps the connection, and is called on it.
+
+    Calls are its out-of-call scenario then, which its statistics leave out: they are counted by what the scenario logs.
+    """
+
+    def __init__(self, folder: Path, run: str, arguments: list[str]) -> None:
+        """Start it."""
+        self._log = folder / f"uac_register-{run}.log"
+        calls = ["-oocsf", str(SCENARIOS / "uas_call.xml"), "-trace_logs", "-log_file", str(self._log)]
+        super().__init__("uac_register", folder, run, ["-m", "1", "-set", "stays", "1", *calls, *arguments])
+
+    def listen(self) -> None:
+        """Return when it has registered, or has tried to."""
+        self._await(self.is_registered, START_S)
+
+    def is_registered(self) -> bool:
+        """Say whether the proxy has confirmed its REGISTER."""
+        return self._logged("registered") > 0
+
+    def stop(self) -> Counts:
+        """Let it finish the calls that are up, end it, and return its counts. SIPp itself repeats nothing."""
+        self._await(lambda: self.calls_up() == 0, END_S)
+        begun, ended = self._logged("begun"), self._logged("ended")
+        self._process.kill()
+        self._process.wait()
+        return Counts(ended, begun - ended, 0, 0)
+
+    def calls_up(self) -> int:
+        """Return how many calls are up."""
+        return self._logged("begun") - self._logged("ended")
+
+    def _await(self, predicate: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not predicate() and self.is_running() and time.monotonic() < deadline:
+            time.sleep(0.005)  # pacing of a poll, with a deadline
+
+    def _logged(self, word: str) -> int:
+        return self._log.read_text(encoding="utf-8").count(word) if self._log.exists() else 0
+
+
+def _free_port(address: str) -> int:
+    """Return a TCP port that nobody has: whoever had the last one may still be waited for there (TIME_WAIT)."""
+    with socket.socket() as probe:
+        probe.bind((address, 0))
+        return int(probe.getsockname()[1])

@@ -1,7 +1,7 @@
 """Presses baresip's buttons: the same requests on the same socket as the SIPp phone, so that either can be Alice.
 
-`phone NAME`, with PHONE_IP and PROXY_IP in the environment. baresip registers, answers by itself, and is told to dial
-and to hang up by its ctrl_tcp module: JSON in netstrings.
+`phone NAME`, with PHONE_IP, PROXY_IP and TRANSPORT in the environment. baresip registers, answers by itself, and is
+told to dial and to hang up by its ctrl_tcp module: JSON in netstrings.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import wave
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,21 @@ from typing import Any
 from observer.control import Request, serve
 
 HOME = Path("/tmp/baresip")
+CERTIFICATES = Path("/tls")
 START_S = 10.0
 CALL_S = 8.0
 TALK_S = 0.2  # how long a call is up before it is hung up
+SENT_S = 1.0
+ESTABLISHED = "01"  # as /proc/net/tcp writes it
 REFRESH_S = 20  # see sipp_scenarios/phone.py
 
 CONFIG = """\
 sip_listen {address}:5060
+net_interface {audio_address}
 audio_source aufile,{home}/silence.wav
 audio_player aufile,{home}/heard.wav
 audio_alert aufile,{home}/ring.wav
+ringback_disabled yes
 module_path /usr/lib/baresip/modules
 module g711.so
 module aufile.so
@@ -38,7 +44,17 @@ module_app menu.so
 module_app ctrl_tcp.so
 ctrl_tcp_listen 127.0.0.1:{control}
 """
-ACCOUNT = "<sip:{name}@{proxy}:5060;transport=udp>;auth_pass=none;answermode=auto;regint={refresh}"
+# It believes the lab's CA only. (It compares host names, but not addresses.)
+TLS = """\
+sip_cafile /tls/ca.pem
+sip_verify_server yes
+sip_certificate {home}/identity.pem
+"""
+ACCOUNT = (
+    "<sip:{name}@{proxy};transport={transport}>;auth_user={name};auth_pass={name}-secret"
+    ";answermode=auto;regint={refresh}"
+)
+PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
 
 
 class Baresip:
@@ -46,7 +62,8 @@ class Baresip:
 
     def __init__(self, name: str) -> None:
         """Start it. Returns when it has registered, or has tried to."""
-        self._proxy = os.environ["PROXY_IP"]
+        self._transport = os.environ.get("TRANSPORT") or "udp"
+        self._proxy = f"{os.environ['PROXY_IP']}:{PORTS[self._transport]}"
         self._changed = threading.Condition()
         self._happened: list[str] = []
         self.hang_up = False
@@ -58,11 +75,13 @@ class Baresip:
         self._socket = self._connect(control)
         threading.Thread(target=self._listen, daemon=True).start()
         # The account comes when somebody listens: else the answer to its REGISTER could be missed.
-        self.command("uanew", ACCOUNT.format(name=name, proxy=self._proxy, refresh=REFRESH_S))
+        self.command("uanew", self._account(name))
         self.await_event(("REGISTER_OK", "REGISTER_FAIL"), 1, START_S)
 
     def command(self, name: str, parameters: str = "") -> None:
-        """Send one command."""
+        """Send one command. Raises RuntimeError when baresip has ended."""
+        if self._process.poll() is not None:
+            raise RuntimeError(f"baresip has ended by itself ({self._process.returncode})")
         text = json.dumps({"command": name, "params": parameters, "token": name})
         self._socket.sendall(f"{len(text)}:{text},".encode())
 
@@ -82,15 +101,37 @@ class Baresip:
                 lambda: sum(self._happened.count(name) for name in names) >= times, seconds
             )
 
-    def counts(self) -> Request:
-        """Return how many calls were up, and how many have ended, since events were counted anew."""
+    def count(self, name: str) -> int:
+        """Return how often this event has come since events were counted anew."""
         with self._changed:
-            return {"up": self._happened.count("CALL_ESTABLISHED"), "ended": self._happened.count("CALL_CLOSED")}
+            return self._happened.count(name)
+
+    def counts(self) -> Request:
+        """Return how many calls were up, and how many have ended, since events were counted anew.
+
+        By TCP and TLS, when all that baresip has said has arrived: the kernel may hold an answer back until what was
+        sent before it is acknowledged, and the captures are not to end before.
+        """
+        deadline = time.monotonic() + SENT_S
+        while unacknowledged() and time.monotonic() < deadline:
+            time.sleep(0.002)  # pacing of a poll, with a deadline
+        return {"up": self.count("CALL_ESTABLISHED"), "ended": self.count("CALL_CLOSED")}
+
+    def _account(self, name: str) -> str:
+        return ACCOUNT.format(name=name, proxy=self._proxy, transport=self._transport, refresh=REFRESH_S)
 
     def _prepare(self, control: int) -> None:
         HOME.mkdir(parents=True, exist_ok=True)
         address = os.environ["PHONE_IP"]
-        (HOME / "config").write_text(CONFIG.format(address=address, home=HOME, control=control))
+        audio = os.environ.get("AUDIO_IP") or address
+        config = CONFIG
+        if self._transport == "tls":
+            config += TLS
+            parts = [(CERTIFICATES / name).read_text(encoding="ascii") for name in ("phone.pem", "phone.key")]
+            (HOME / "identity.pem").write_text("".join(parts))
+        (HOME / "config").write_text(
+            config.format(address=address, audio_address=audio, home=HOME, control=control)
+        )
         (HOME / "accounts").write_text("# none yet\n")
         with wave.open(str(HOME / "silence.wav"), "wb") as silence:
             silence.setparams((1, 2, 8000, 0, "NONE", ""))
@@ -127,6 +168,12 @@ class Baresip:
             self._changed.notify_all()
 
 
+def unacknowledged() -> int:
+    """Return how many bytes the connections that are up here have sent without an acknowledgement, or not yet sent."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]]
+    return sum(int(row[4].partition(":")[0], 16) for row in rows if row[3] == ESTABLISHED)
+
+
 def answer(phone: Baresip, request: Request) -> Request:
     """`listen`, `place` and `finish`, as the SIPp phone does them; its counts are not SIPp's."""
     if request["count"] > 1 and request["at_once"]:
@@ -142,8 +189,8 @@ def answer(phone: Baresip, request: Request) -> Request:
             phone.dial(request["to"])
             phone.await_event(("CALL_CLOSED",), number + 1, CALL_S)
         return phone.counts()
-    if request["do"] == "finish":
-        phone.await_event(("CALL_CLOSED",), request["count"], CALL_S)
+    if request["do"] == "finish":  # the caller is done: what has not come will not come
+        phone.await_event(("CALL_CLOSED",), phone.count("CALL_INCOMING"), CALL_S)
         return phone.counts()
     raise ValueError(f"a phone cannot {request['do']!r}")
 

@@ -104,7 +104,10 @@ class Command:
     """`./lab`, typed by a user in a project of its own."""
 
     def __init__(self, name: str) -> None:
-        owned = {*settings.DEFAULTS, *settings.HOSTS, "WITHOUT", "ALICE_DOES", "LAB_ALICE", "LAB_TAG", "NAT_TYPE"}
+        owned = {
+            *settings.DEFAULTS, *settings.HOSTS, "WITHOUT", "ALICE_DOES", "LAB_ALICE", "LAB_BOB", "LAB_TAG", "NAT_TYPE",
+            "LAB_TRANSPORT", "LAB_BOB_TRANSPORT",
+        }  # fmt: skip
         self.environment = {name: value for name, value in os.environ.items() if name not in owned}
         self.environment |= subnets(name)
         self.name = name

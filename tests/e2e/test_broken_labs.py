@@ -105,7 +105,8 @@ def test_every_leak_between_the_networks_is_found_and_the_lab_is_broken(command:
 
 def test_a_lab_that_does_not_start_leaves_its_evidence_and_nothing_else(command: Command, tmp_path: Path) -> None:
     overlay = tmp_path / "overlay.yaml"
-    overlay.write_text("services: {nat: {command: [sh, -c, 'echo the router is dead; exit 7']}}")
+    dying = "until [ -S /lab/tap-core.sock ]; do sleep 0.1; done; echo the router is dead; exit 7"  # a tap has seen it
+    overlay.write_text(f"services: {{nat: {{volumes: ['lab:/lab'], command: [sh, -c, '{dying}']}}}}")
     done = command.run("up", LAB_OVERLAY=str(overlay))
     folder = command.read(done).folder
     assert done.returncode == Exit.BROKEN, done.stdout + done.stderr

@@ -111,6 +111,8 @@ def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["up", "--without"], ["--without", "./lab help"]),
         (["up", "--without", "rport,magic"], ["--without magic: unknown", "received, rport, contact"]),
         (["up", "--alice", "tin-can"], ["--alice tin-can: unknown", "sipp, baresip"]),
+        (["up", "--transport", "ws"], ["LAB_TRANSPORT=ws: unknown", "udp, tcp, tls"]),
+        (["up", "--alice", "sipp", "--transport", "tls"], ["--alice sipp", "speaks no TLS"]),
         (["call", "--from", "carol"], ["carol", "alice", "bob"]),
         (["call", "--count", "many"], ["--count", "many"]),
         (["call", "--count", "0"], ["--count 0: must be from 1 to 1000"]),

@@ -15,7 +15,8 @@ from labkit.settings import HOSTS, REMEDIES, ROOT, load, remember
 @pytest.fixture(autouse=True)
 def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty .env, and an environment that says nothing of the lab."""
-    for name in [*settings.DEFAULTS, *HOSTS, "NAT_TYPE", "BASE_IMAGE", "LAB_OVERLAY"]:
+    for name in [*settings.DEFAULTS, *HOSTS, "NAT_TYPE", "BASE_IMAGE", "LAB_OVERLAY", "LAB_TRANSPORT",
+                 "LAB_BOB_TRANSPORT"]:  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(settings, "DOTENV", tmp_path / ".env")
     return tmp_path / ".env"
@@ -75,7 +76,42 @@ def test_remedies_are_switched_off_by_name() -> None:
 
 def test_another_phone_is_one_more_compose_file() -> None:
     assert [path.name for path in load(alice="baresip").files] == ["compose.yaml", "baresip.yaml"]
-    assert all(path.is_file() for path in load(alice="baresip").files)
+    assert [path.name for path in load(bob="baresip").files] == ["compose.yaml", "baresip-bob.yaml"]
+    assert all(path.is_file() for path in load(alice="baresip", bob="baresip").files)
+
+
+def spoken(lab: settings.Settings) -> tuple[str, str]:
+    """Return what Alice speaks, and what Bob does."""
+    return lab.values["LAB_TRANSPORT"], lab.values["LAB_BOB_TRANSPORT"]
+
+
+def test_both_phones_speak_udp_or_what_is_said_and_bob_may_speak_something_else() -> None:
+    assert spoken(load()) == ("udp", "udp")
+    assert spoken(load(transport="tcp")) == ("tcp", "tcp")
+    assert spoken(load(transport="tcp", bob_transport="udp")) == ("tcp", "udp")
+
+
+def test_the_transport_may_come_from_the_environment_and_an_option_counts_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_TRANSPORT", "tcp")
+    assert spoken(load()) == ("tcp", "tcp")
+    assert spoken(load(transport="udp")) == ("udp", "udp")
+    monkeypatch.setenv("LAB_BOB_TRANSPORT", "udp")
+    assert spoken(load()) == ("tcp", "udp")
+
+
+@pytest.mark.parametrize(
+    ("transport", "bob", "phones", "has_tls"),
+    [("udp", "udp", {"sipp"}, False), ("tcp", "tcp", {"sipp"}, False), ("tls", "tls", {"baresip"}, True),
+     ("tls", "udp", {"sipp", "baresip"}, True), ("tcp", "tls", {"sipp", "baresip"}, True)],
+)  # fmt: skip
+def test_who_speaks_tls_has_a_phone_that_can(transport: str, bob: str, phones: set[str], has_tls: bool) -> None:
+    lab = load(transport=transport, bob_transport=bob)
+    assert (lab.phones, lab.has_tls) == (phones, has_tls)
+
+
+def test_a_sipp_that_is_to_speak_tls_is_a_mistake() -> None:
+    with pytest.raises(Mistake, match="--bob sipp: Debian's SIPp speaks no TLS; baresip does"):
+        load(bob="sipp", transport="tls")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +128,8 @@ def test_another_phone_is_one_more_compose_file() -> None:
         ("LAB_PROJECT", "My Lab", "must be of lower-case letters"),
         ("NAT_TYPE", "carrier", "unknown; the kinds are home"),
         ("LAB_OVERLAY", "/nowhere.yaml", "no such file"),
+        ("LAB_TRANSPORT", "sctp", "unknown; the transports are udp, tcp, tls"),
+        ("LAB_BOB_TRANSPORT", "TCP", "unknown; the transports are udp, tcp, tls"),
     ],
 )
 def test_a_value_that_no_lab_can_have_is_a_mistake(

@@ -42,7 +42,8 @@ def sighting(
     number, method = values["CSeq"][0].split()
     vias = [via for line in values["Via"] for via in line.split(", ")]
     return Sighting(
-        time=time, tap=tap, source=source, destination=destination, first_line=first_line, method=method,
+        time=time, tap=tap, transport="udp", source=source, destination=destination,
+        first_line=first_line, method=method,
         status=int(first_line.split()[1]) if is_answer else 0,
         request_uri="" if is_answer else first_line.split()[1],
         call_id=values["Call-ID"][0], cseq=int(number), vias=vias,
@@ -120,6 +121,30 @@ def good_story() -> list[Sighting]:
     alice_calls(wire)
     bob_calls(wire)
     return wire.sightings
+
+
+def carried(story: list[Sighting], alice: str, bob: str) -> list[Sighting]:
+    """Return the story as it is when Alice speaks this and Bob that: "udp", "tcp" or "tls"."""
+
+    def by(seen: Sighting) -> Sighting:
+        transport = bob if BOB in (seen.source, seen.destination) else alice
+        ours = [RECORD_ROUTE.replace(";lr", named(each) + ";lr") for each in dict.fromkeys((transport, alice, bob))]
+        return replace(
+            seen, transport=transport, contact=told(seen.contact), request_uri=told(seen.request_uri),
+            vias=[via.replace("/UDP", f"/{transport.upper()}") for via in seen.vias],
+            record_routes=ours if seen.record_routes else [],
+        )  # fmt: skip
+
+    def told(uri: str) -> str:
+        hers = uri.replace("@10.77.1.100:5060", f"@10.77.1.100:5060{named(alice)}")
+        return hers.replace(":50568", f":50568{named(alice)}").replace(BOB_CONTACT, BOB_CONTACT + named(bob))
+
+    return [by(seen) for seen in story]
+
+
+def named(transport: str) -> str:
+    """Return the URI parameter that names a transport; UDP needs none."""
+    return "" if transport == "udp" else f";transport={transport}"
 
 
 def register(wire: Wire) -> None:

@@ -21,6 +21,7 @@ from tests.unit.observer.sightings import (
     Wire,
     both_legs,
     broken,
+    carried,
     case,
     counts,
     good_probe,
@@ -257,6 +258,74 @@ def test_a_check_fails_on_the_fault_that_it_exists_for(
     assert judge(judged)["verdict"] == "fail"
 
 
+# ── TCP and TLS ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+EITHER_WAY = [("tcp", "tcp"), ("tls", "tls"), ("tcp", "udp"), ("udp", "tls")]
+
+
+@pytest.mark.parametrize(("alice", "bob"), EITHER_WAY)
+def test_a_good_call_each_way_passes_every_check_whatever_carries_it(alice: str, bob: str) -> None:
+    assert results(case(carried(good_story(), alice, bob))) == dict.fromkeys(ALL, "pass")
+
+
+def test_a_router_may_keep_the_port_of_a_connection() -> None:
+    kept = broken(lambda seen: seen.source == NAT, source=(NAT[0], ALICE[1]))
+    assert results(case(carried(kept, "tcp", "tcp")))["invite-translated"] == "pass"
+    assert results(case(carried(kept, "udp", "tcp")))["invite-translated"] == "fail"
+
+
+def test_a_connection_from_anywhere_but_the_router_came_round_it() -> None:
+    story = broken(lambda seen: seen.source == NAT and seen.method == "INVITE", source=(BOB[0], 50568))
+    assert results(case(carried(story, "tcp", "tcp")))["invite-translated"] == "fail"
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [{"source": (PROXY[0], 40404)}, {"destination": (NAT[0], 50569)}, {"transport": "udp"}],
+    ids=["a connection of the proxy's own making", "another connection of hers", "another transport"],
+)
+def test_an_answer_that_does_not_take_the_connection_of_its_request_is_found(otherwise: dict[str, Any]) -> None:
+    story = [
+        replace(seen, **otherwise) if seen.status == 180 and seen.destination == NAT else seen
+        for seen in carried(good_story(), "tcp", "udp")
+    ]
+    assert results(case(story))["answers-to-source"] == "fail"
+
+
+def test_a_via_that_names_another_transport_than_its_own_is_found() -> None:
+    story = [
+        replace(seen, vias=[seen.vias[0].replace("/TCP", "/UDP"), *seen.vias[1:]])
+        if is_forwarded_invite(seen) else seen
+        for seen in carried(good_story(), "tcp", "tcp")
+    ]  # fmt: skip
+    assert results(case(story))["via-received-rport"] == "fail"
+
+
+@pytest.mark.parametrize("missing", [0, 1])
+def test_between_two_transports_one_record_route_is_not_enough(missing: int) -> None:
+    story = [
+        replace(seen, record_routes=seen.record_routes[:missing] + seen.record_routes[missing + 1 :])
+        for seen in carried(good_story(), "tls", "udp")
+    ]
+    assert results(case(story))["record-route"] == "fail"
+
+
+def test_a_contact_that_does_not_say_what_she_speaks_is_found() -> None:
+    story = [
+        replace(seen, contact=seen.contact.replace(";transport=tls", "")) if seen.destination == BOB else seen
+        for seen in carried(good_story(), "tls", "udp")
+    ]
+    assert results(case(story))["contact-public"] == "fail"
+
+
+def test_a_contact_that_she_gave_before_this_run_is_her_own() -> None:
+    story = broken(lambda seen: seen.is_request and seen.destination == ALICE, request_uri="sip:alice@10.77.1.100:5061")
+    judged = case(story)
+    assert results(judged)["contact-restored"] == "fail"
+    judged.earlier_contacts = frozenset(("sip:alice@10.77.1.100:5061",))
+    assert results(judged)["contact-restored"] == "pass"
+
+
 def broken_vias(edit: Callable[[str], str]) -> list[Sighting]:
     """Edit all Vias of what the proxy forwards to Bob as INVITE."""
     return [
@@ -328,6 +397,21 @@ def test_a_sipp_that_counts_anything_but_the_calls_asked_for_fails(name: str, co
 def test_a_phone_that_is_no_sipp_has_no_counts_to_judge() -> None:
     legs: list[dict[str, Any]] = [{**one, "alice": {}} for one in both_legs()]
     assert ALL - set(results(case(legs=legs))) == {"sipp-alice"}
+
+
+@pytest.mark.parametrize(
+    ("counted", "result"),
+    [({"up": 1, "ended": 1}, "pass"), ({"up": 0, "ended": 1}, "fail"), ({"up": 1, "ended": 0}, "fail"),
+     ({"up": 2, "ended": 2}, "fail")],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["alice", "bob"])
+def test_a_baresip_that_counts_anything_but_the_calls_asked_for_fails(
+    name: str, counted: dict[str, int], result: str
+) -> None:
+    legs: list[dict[str, Any]] = [{**one, name: counted} for one in both_legs()]
+    found = results(case(legs=legs))
+    assert f"sipp-{name}" not in found
+    assert found[f"baresip-{name}"] == result
 
 
 def test_a_call_that_left_no_trace_is_missed_although_the_other_was_whole() -> None:

@@ -12,6 +12,7 @@ from tests.unit.observer.sightings import (
     TOPOLOGY,
     Wire,
     alice_calls,
+    carried,
     good_story,
     lines,
     sighting,
@@ -51,6 +52,14 @@ def test_what_the_proxy_did_is_told_line_by_line() -> None:
         "+ Record-Route: <sip:198.51.100.10:5060;lr;d=c2lnbmVk>",
         "~ Contact: <sip:alice@10.77.1.100:5060> → <sip:alice@198.51.100.20:50568;behind=c2lnbmVk>",
     ]
+
+
+def test_from_one_transport_to_another_is_a_change_of_the_proxys() -> None:
+    story = carried(good_story(), "tls", "udp")
+    invite = next(journey for journey in tell(story, TOPOLOGY) if journey.first.method == "INVITE")
+    assert [leg.changes[0] for leg in invite.legs[1:]] == [
+        "source 10.77.1.100:5060 → 198.51.100.20:50568", "transport tls → udp",
+    ]  # fmt: skip
 
 
 def test_an_answer_of_the_proxy_itself_begins_with_nobody() -> None:
@@ -105,6 +114,7 @@ def test_the_story_as_json_has_every_sighting_in_the_order_of_time() -> None:
     assert len(rows) == len(good_story())
     assert [row["time"] for row in rows] == sorted(row["time"] for row in rows)
     assert set(rows[0]) == {
-        "time", "tap", "source", "destination", "first_line", "call_id", "cseq", "headers", "journey", "by", "changes",
+        "time", "tap", "transport", "source", "destination", "first_line", "call_id", "cseq", "headers", "journey",
+        "by", "changes",
     }  # fmt: skip
     assert (rows[0]["source"], rows[0]["cseq"]) == ("%s:%d" % ALICE, "1 REGISTER")

@@ -27,6 +27,11 @@ def message(step: ElementTree.Element) -> str:
     return re.sub(r"\n\s+", "\n", (step.text or "").strip()) if step.tag == "send" else ""
 
 
+def is_in_dialog(sent: str) -> bool:
+    """Say whether a message belongs to the call; the ACK for a challenge belongs to its INVITE (RFC 3261 §17.1.1.3)."""
+    return re.match(IN_DIALOG, sent) is not None and "branch=[branch-" not in sent
+
+
 def waits(scenario: str) -> list[ElementTree.Element]:
     """Return the steps that receive."""
     return [step for step in elements(scenario) if step.tag == "recv"]
@@ -49,7 +54,7 @@ def test_a_request_within_the_call_is_aimed_by_route_or_contact_before_it_is_sen
     sent = []
     for step in elements(scenario):
         aimed += [str(action.get("host")) for action in step.iter("setdest")]
-        if re.match(IN_DIALOG, message(step)):
+        if is_in_dialog(message(step)):
             sent.append(message(step).split()[0])
             assert set(aimed) == {"[$contact_host]", "[$route_host]"}, f"{sent[-1]} goes where SIPp likes"
     assert sent == {"uac_call": ["ACK", "BYE"], "uas_call": ["OPTIONS", "BYE"]}[scenario]
@@ -58,18 +63,29 @@ def test_a_request_within_the_call_is_aimed_by_route_or_contact_before_it_is_sen
 @pytest.mark.parametrize("scenario", CALLS)
 def test_a_request_within_the_call_bears_the_remote_target_and_the_route_set(scenario: str) -> None:
     for sent in map(message, elements(scenario)):
-        if re.match(IN_DIALOG, sent):
+        if is_in_dialog(sent):
             assert re.match(rf"({IN_DIALOG}) \[next_url\] SIP/2\.0\n", sent)
             assert "\n[routes]\n" in sent
+
+
+def test_the_ack_for_a_challenge_has_the_via_and_the_request_uri_of_its_invite() -> None:
+    steps = [message(step) for step in elements("uac_call") if step.tag != "label"]
+    invite, again = (number for number, sent in enumerate(steps) if sent.startswith("INVITE"))
+    ack = next(number for number, sent in enumerate(steps) if sent.startswith("ACK"))
+    assert invite < ack < again
+    assert f"branch=[branch-{ack - invite}]-[run]" in steps[ack]
+    assert steps[ack].split()[1] == steps[invite].split()[1]
+    assert "\n[authentication]\n" in steps[again]
 
 
 @pytest.mark.parametrize("scenario", CALLS)
 def test_route_and_contact_are_read_from_what_sets_up_the_dialog(scenario: str) -> None:
     read = {
-        str(action.get("header")): step
+        header: step
         for step in waits(scenario)
         for action in step.iter("ereg")
-        if action.get("header") in {"Record-Route:", "Contact:"}
+        for header in ("Record-Route:", "Contact:")
+        if header in (action.get("header") or str(action.get("regexp")))
     }
     assert set(read) == {"Record-Route:", "Contact:"}
     for step in read.values():
