@@ -42,6 +42,7 @@ from proxy.net.udp import UdpSocket
 
 PING_S = 2.0
 KEY_BYTES = 32
+MAX_HEAD = 16_384  # bytes of a message on a connection up to its blank line
 GC_YOUNG = 10_000  # new objects after which the youngest are looked through
 
 
@@ -163,7 +164,8 @@ async def _listen(settings: Settings, shell: Shell) -> list[str]:
     """Open every socket; return the lines that say so. Raises CannotServe."""
     limits = Limits(
         max_connections=settings.max_connections, max_per_source=settings.max_connections_per_source,
-        idle_s=settings.idle,
+        idle_s=settings.idle, max_message=settings.max_message, max_head=min(settings.max_message, MAX_HEAD),
+        message_s=settings.message_time, first_message_s=settings.message_time,
     )  # fmt: skip
     streams = Streams(shell.receive_from_stream, shell.failed, shell.closed, limits, shell.count)
     context = _tls(settings, streams)
@@ -300,6 +302,9 @@ def check(settings: Settings, origins: dict[str, str]) -> int:
         certificate, key_file, ca, names = _tls_files(settings)
         tls.server_context(certificate, key_file, ca, settings.tls_client, names)
         print(f"speaks TLS with {certificate}, which fits its key")
+    secret = Path(settings.state) / "key"
+    if settings.state and secret.exists():
+        load_key(secret)
     where = f"in {_journal(settings)}, at most {settings.flush:g} s late" if settings.state else "in memory only"
     print(f"keeps bindings {where}")
     reach = ", ".join(settings.allow) if settings.allow else "nobody"

@@ -61,6 +61,8 @@ class Settings:
     max_connections: int = 10_000
     max_connections_per_source: int = 1000
     idle: int = 900
+    max_message: int = 65_535
+    message_time: int = 30
     dns: list[str] = field(default_factory=list)
     failures: int = 5
     refused_rate: int = 100
@@ -271,6 +273,10 @@ KEYS = (
         "a number from 1 to 1000000", _number(1, 1_000_000)),
     Key("idle", "SIP_PROXY_IDLE", "a connection without a byte for so long is closed", "seconds from 1 to 86400",
         _number(1, 86400)),
+    Key("max_message", "SIP_PROXY_MAX_MESSAGE", "a longer message on a connection closes it",
+        "bytes from 1000 to 65535", _number(1000, 65535)),
+    Key("message_time", "SIP_PROXY_MESSAGE_TIME", "a connection whose message is not whole after so long is closed",
+        "seconds from 1 to 600", _number(1, 600)),
     Key("dns", "SIP_PROXY_DNS", "name servers", "addresses, as 198.51.100.53 or 198.51.100.53#5353 "
         "(default: those of /etc/resolv.conf)", _servers),
     Key("failures", "SIP_PROXY_FAILURES", "wrong passwords of one user from one source before they cost time",

@@ -168,6 +168,44 @@ def test_what_cannot_work_is_one_line_and_exit_2(verb: str, settings: dict[str, 
     assert said in line
 
 
+@pytest.mark.parametrize("verb", ["check", "serve"])
+def test_a_key_that_others_can_read_is_one_line_and_exit_2(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(bytes(32))
+    (tmp_path / "key").chmod(0o644)
+    done = run(verb, port=free_port(), SIP_PROXY_STATE=str(tmp_path))
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "others can read" in line
+
+
+def test_two_addresses_that_others_cannot_tell_apart_are_one_line_and_exit_2() -> None:
+    done = run("check", SIP_PROXY_IP="127.0.0.1,127.0.0.2", SIP_PROXY_ADVERTISE="127.0.0.9")
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_it_serves_both_ip_versions_at_once() -> None:
+    with serving(SIP_PROXY_IP="127.0.0.1,::1") as proxy:
+        lines = proxy.lines_until("SIP proxy keeps its bindings")
+        assert f"SIP proxy listening on ::1:{proxy.port} (udp)" in lines
+        assert proxy.ask(proxy.options(1)).startswith(b"SIP/2.0 200 ")
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as asker:
+            asker.settimeout(20)
+            asker.sendto(proxy.options(2).replace(b"127.0.0.1", b"[::1]"), ("::1", proxy.port))
+            answer = asker.recv(65536)
+        assert answer.startswith(b"SIP/2.0 200 ")
+        assert b";received=::1" in answer
+
+
+def test_a_log_whose_reader_has_gone_costs_no_answer() -> None:
+    with serving() as proxy:
+        proxy.lines_until("SIP proxy keeps its bindings")
+        assert proxy.process.stdout is not None
+        proxy.process.stdout.close()
+        for number in range(1, 20):
+            assert proxy.ask(proxy.register(f"user{number}", 1)).startswith(b"SIP/2.0 200 ")
+
+
 def test_the_example_has_every_setting_and_is_what_the_repository_shows(tmp_path: Path) -> None:
     done = run("example")
     assert done.stdout == (ROOT / "proxy" / "example.toml").read_text(encoding="utf-8")
