@@ -7,6 +7,7 @@ record was dropped, somebody invented it) is stale: the right password is asked 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2s
@@ -21,7 +22,8 @@ from proxy.sip.message import Request
 from proxy.sip.uri import parse_uri
 
 NONCE_LIFETIME_S = 300
-MAX_NONCES = 20_000  # used ones; a record takes about 200 bytes
+MAX_NONCES = 20_000  # used ones, 40 bytes each; a phone whose nonce had to go asks for another
+FINGERPRINT_BYTES = 16
 WINDOW = 32  # how far below the highest nc a late request may come; UDP reorders neighbours, not more
 ONCE = 1 << 33  # the "nc" of a request without qop, far above all that 8 hex digits can say: its nonce is used up
 _SEEN = (1 << WINDOW + 1) - 1
@@ -50,7 +52,6 @@ class Challenge(SipError):
 class Use:
     """What is known of a nonce that was used: bit i of `seen` stands for the nc `highest` - i."""
 
-    expires_at: float
     highest: int
     seen: int
     last: bytes  # the fingerprint of the request that bore `highest`
@@ -67,6 +68,38 @@ class Use:
         bit = 1 << self.highest - nc if self.highest - nc <= WINDOW else 0
         is_new = bit != 0 and not self.seen & bit
         self.seen |= bit
+        return is_new
+
+
+class Uses:
+    """The uses of nonces, by serial number: as many as there are places, the older one of two in one place goes.
+
+    In arrays, because it lives long: small objects among the many short-lived ones would keep the memory around them.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._serials = array("Q", bytes(8 * places))
+        self._highest = array("Q", bytes(8 * places))
+        self._seen = array("Q", bytes(8 * places))
+        self._last = bytearray(FINGERPRINT_BYTES * places)
+        self._forgotten = 0  # the highest serial number that had to go; up to it, no record means stale
+
+    def accepts(self, serial: int, nc: int, fingerprint: bytes) -> bool:
+        """Say whether a nonce is used with this nc for the first time, or by a retransmission; and record it."""
+        place = serial % len(self._serials)
+        held = self._serials[place]
+        begin = place * FINGERPRINT_BYTES
+        if held == serial:
+            use = Use(self._highest[place], self._seen[place], bytes(self._last[begin : begin + FINGERPRINT_BYTES]))
+            is_new = use.accepts(nc, fingerprint)
+        elif held > serial or serial <= self._forgotten:
+            return False
+        else:
+            self._forgotten = max(self._forgotten, held)
+            self._serials[place] = serial
+            use, is_new = Use(nc, 1, fingerprint), True
+        self._highest[place], self._seen[place] = use.highest, use.seen
+        self._last[begin : begin + FINGERPRINT_BYTES] = use.last
         return is_new
 
 
@@ -92,13 +125,11 @@ class Authenticator:
         self._order = tuple(order)
         self._signer = signer
         self._lifetime_s = nonce_lifetime_s
-        self._max_nonces = max_nonces
         # For users that do not exist: their responses are computed and compared like all others, so time tells nothing.
         self._nobody = {name: digest.ha1(name, b"", realm, signer.sign(b"nobody")) for name in self._order}
         self._began: bytes | None = None  # signed into every nonce: those of an earlier process are not ours
         self._issued = 0
-        self._used: dict[int, Use] = {}  # by the serial number of the nonce, in the order of their first use
-        self._forgotten = 0  # the highest serial number whose record was dropped; up to it, no record means stale
+        self._uses = Uses(max_nonces)
 
     @property
     def realm(self) -> bytes:
@@ -195,23 +226,7 @@ class Authenticator:
         nc = ONCE if given.qop is None else int(given.nc, 16)
         # To be a retransmission every byte must be the same (RFC 3261 §17.1), the source that is stamped into the Via
         # among them: digest covers no Contact, and who overheard a REGISTER must not send it again with another one.
-        fingerprint = blake2s(request.encode(), digest_size=16).digest()
-        use = self._used.get(serial)
-        if use is not None:
-            return use.accepts(nc, fingerprint)
-        if serial <= self._forgotten:
-            return False
-        self._make_room(now)
-        self._used[serial] = Use(expires_at, nc, 1, fingerprint)
-        return True
-
-    def _make_room(self, now: float) -> None:
-        while self._used:
-            oldest = next(iter(self._used))
-            if self._used[oldest].expires_at > now and len(self._used) < self._max_nonces:
-                break
-            del self._used[oldest]
-            self._forgotten = max(self._forgotten, oldest)
+        return self._uses.accepts(serial, nc, blake2s(request.encode(), digest_size=FINGERPRINT_BYTES).digest())
 
     def _stamp(self, nonce: bytes, source: bytes) -> bytes | None:
         """Return what a nonce of this process says; None for any other."""

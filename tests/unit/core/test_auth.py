@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.auth import WINDOW, Authenticator, Challenge, Use, names_target
+from proxy.core.auth import WINDOW, Authenticator, Challenge, Use, Uses, names_target
 from proxy.core.signer import Signer
 from proxy.sip.digest import NoAlgorithm
 from proxy.sip.errors import SipError
@@ -345,7 +345,7 @@ def test_one_nonce_serves_many_requests_and_late_ones_within_the_window_once() -
 @NASTY
 @given(st.lists(st.integers(0, 100), max_size=200))
 def test_no_count_is_ever_accepted_twice_and_all_within_the_window_are_once(counts: list[int]) -> None:
-    use, accepted = Use(0.0, counts[0] if counts else 0, 1, b""), set(counts[:1])
+    use, accepted = Use(counts[0] if counts else 0, 1, b""), set(counts[:1])
     for number, nc in enumerate(counts[1:]):
         is_due = nc not in accepted and nc >= max(accepted) - WINDOW
         assert use.accepts(nc, b"%d" % number) == is_due
@@ -354,7 +354,7 @@ def test_no_count_is_ever_accepted_twice_and_all_within_the_window_are_once(coun
 
 
 def test_a_count_far_ahead_costs_no_memory() -> None:
-    use = Use(0.0, 0, 1, b"")
+    use = Use(0, 1, b"")
     tracemalloc.start()
     try:
         assert use.accepts(0xFFFFFFFF, b"x")
@@ -433,14 +433,26 @@ def test_when_the_table_is_full_the_oldest_nonce_goes_and_can_not_be_replayed() 
         assert auth.check(caller.invite(caller.credentials(nonce, 2)), NOW, proxy=True) == b"alice"
 
 
-def test_the_table_holds_no_more_than_its_limit_and_lets_go_of_what_expired() -> None:
+def test_the_table_holds_no_more_than_its_limit() -> None:
     auth, caller = authenticator(max_nonces=5), Caller()
-    for _ in range(20):
-        auth.check(caller.invite(caller.credentials(nonce_from(auth))), NOW, proxy=True)
-    assert len(auth._used) == 5
-    later = NOW + 300
-    auth.check(caller.invite(caller.credentials(nonce_from(auth, later))), later, proxy=True)
-    assert len(auth._used) == 1
+    nonces = [nonce_from(auth) for _ in range(20)]
+    for nonce in nonces:
+        auth.check(caller.invite(caller.credentials(nonce)), NOW, proxy=True)
+    for nonce in nonces[:15]:
+        assert refusal(auth, caller.invite(caller.credentials(nonce, 2))).stale
+    for nonce in nonces[15:]:
+        assert auth.check(caller.invite(caller.credentials(nonce, 2)), NOW, proxy=True) == b"alice"
+
+
+def test_what_is_kept_of_nonces_takes_no_memory_as_they_come() -> None:
+    uses = Uses(1000)
+    assert uses.accepts(1, 1, bytes(16))
+    tracemalloc.start()
+    try:
+        assert all(uses.accepts(serial, 1, bytes(16)) for serial in range(2, 5000))
+        assert tracemalloc.get_traced_memory()[0] < 2_000  # bytes that are still held
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_clock_that_is_set_back_brings_no_nonce_back_to_life() -> None:
