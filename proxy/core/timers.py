@@ -1,57 +1,64 @@
 """Deadlines, in the order in which they come (RFC 3261 §17 has few delays and many timers).
 
 Nearly every timer is cancelled before it fires, so starting and cancelling must cost next to nothing. Timers of one
-delay end in the order in which they were started: a queue per delay keeps them sorted by itself, without a heap. The
-invariant: within a queue deadlines never fall, because `now` does not run back.
+delay end in the order in which they were started: a queue per delay keeps them sorted by itself, without a heap. A
+cancelled one leaves its queue at once: what would wait there for Timer C would keep the memory around it for minutes.
+The invariant: within a queue deadlines never fall, because `now` does not run back.
 """
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
+
+Queue = OrderedDict["Timer", None]
 
 
 class Timer:
     """One running timer. `action` is None once it was cancelled or has fired."""
 
-    __slots__ = ("action", "argument", "deadline")
+    __slots__ = ("action", "argument", "deadline", "queue")
 
-    def __init__(self, deadline: float, action: Callable[[Any, float], None], argument: object) -> None:
+    def __init__(
+        self, deadline: float, action: Callable[[Any, float], None], argument: object, queue: Queue
+    ) -> None:
         self.deadline = deadline
         self.action: Callable[[Any, float], None] | None = action
         self.argument: object = argument
+        self.queue: Queue | None = queue
+        queue[self] = None
 
     def cancel(self) -> None:
         """Never fire; what it held is let go at once."""
-        self.action = self.argument = None
+        if self.queue is not None:
+            del self.queue[self]
+            self.queue = self.action = self.argument = None
 
 
 class Timers:
     """All running timers."""
 
     def __init__(self) -> None:
-        self._queues: dict[float, deque[Timer]] = {}
+        self._queues: dict[float, Queue] = {}
 
     def start(self, now: float, delay: float, action: Callable[[Any, float], None], argument: object) -> Timer:
         """Have `action(argument, now)` called in `delay` seconds. Delays are few: whoever computes one rounds it."""
-        timer = Timer(now + delay, action, argument)
         queue = self._queues.get(delay)
         if queue is None:
-            queue = self._queues[delay] = deque()
-        queue.append(timer)
-        return timer
+            queue = self._queues[delay] = OrderedDict()
+        return Timer(now + delay, action, argument, queue)
 
     def next_deadline(self) -> float | None:
         """Return when the next timer fires, or None."""
         first = None
         for delay, queue in list(self._queues.items()):
-            while queue and queue[0].action is None:
-                queue.popleft()
             if not queue:
                 del self._queues[delay]
-            elif first is None or queue[0].deadline < first:
-                first = queue[0].deadline
+                continue
+            deadline = next(iter(queue)).deadline
+            if first is None or deadline < first:
+                first = deadline
         return first
 
     def run(self, now: float) -> None:
@@ -59,10 +66,10 @@ class Timers:
         while True:
             due: Timer | None = None
             for queue in self._queues.values():
-                while queue and queue[0].action is None:
-                    queue.popleft()
-                if queue and queue[0].deadline <= now and (due is None or queue[0].deadline < due.deadline):
-                    due = queue[0]
+                if queue:
+                    timer = next(iter(queue))
+                    if timer.deadline <= now and (due is None or timer.deadline < due.deadline):
+                        due = timer
             if due is None or due.action is None:
                 return
             action, argument = due.action, due.argument
@@ -71,4 +78,4 @@ class Timers:
 
     def __len__(self) -> int:
         """Return how many are running."""
-        return sum(timer.action is not None for queue in self._queues.values() for timer in queue)
+        return sum(map(len, self._queues.values()))
