@@ -64,8 +64,7 @@ authorityKeyIdentifier = keyid:always
 
 def provide(lab: Settings) -> None:
     """Make sure that the lab's proxy has a certificate for its address, and tell compose. Raises Mistake."""
-    if shutil.which("openssl") is None:
-        engine.install_package("openssl", "TLS needs the `openssl` command, and this machine has none")
+    require_openssl()
     folder = _folder(lab)
     ensure(folder, [NAME], [lab.values["PROXY_IP"]], lab.values["BOB_IP"])  # whom the proxy can connect to
     for key in folder.glob("*.key"):  # throw-away keys, which the containers' unprivileged users have to read
@@ -80,6 +79,12 @@ def forget(lab: Settings) -> None:
 
 def _folder(lab: Settings) -> Path:
     return ROOT / ".cache" / "tls" / lab.project
+
+
+def require_openssl() -> None:
+    """Install the `openssl` command where it is missing. Raises Mistake where that cannot be done from here."""
+    if shutil.which("openssl") is None:
+        engine.install_package("openssl", "TLS needs the `openssl` command, and this machine has none")
 
 
 def ensure(folder: Path, names: Sequence[str], addresses: Sequence[str], phone: str = "") -> None:

@@ -11,7 +11,7 @@ import sys
 import venv
 from pathlib import Path
 
-from labkit import engine, images, progress, settings
+from labkit import certificates, engine, images, progress, settings
 from labkit.outcome import Exit, Mistake, say
 from labkit.settings import ROOT
 
@@ -32,6 +32,7 @@ def run(given: argparse.Namespace) -> int:
     python = ensure_venv()
     engine.ensure()
     images.ensure(settings.load())
+    certificates.require_openssl()
     JUNIT.parent.mkdir(exist_ok=True)
     marks = [] if given.all else ["-m", "not long"]
     tests = subprocess.Popen(
