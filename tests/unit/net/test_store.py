@@ -251,14 +251,11 @@ def test_nobody_else_can_read_the_files(tmp_path: Path) -> None:
     assert modes == {"j": 0o600, "j-wal": 0o600, "j.lock": 0o600}
 
 
-def test_a_hundred_thousand_bindings_are_there_within_seconds(
-    tmp_path: Path, record_property: Callable[[str, object], None]
-) -> None:
+def test_a_hundred_thousand_bindings_are_there_within_seconds(tmp_path: Path) -> None:
     fill(tmp_path / "j", 100_000)
     began = time.perf_counter()
     with opened(tmp_path / "j") as (_, found):
         took_s = time.perf_counter() - began
-    record_property("load_s", round(took_s, 3))
     print(f"100,000 bindings loaded in {took_s:.2f} s")
     assert len(found) == 100_000
     assert took_s < 10.0  # 0.6 s on an idle machine; ten times that is another algorithm
