@@ -26,7 +26,7 @@ from proxy.core.remedies import Remedies
 from proxy.core.route import Router
 from proxy.core.signer import Signer
 from proxy.core.target import Target
-from proxy.core.transaction import ACCEPTED, ACK, REQUEST, Times, Transaction
+from proxy.core.transaction import ACCEPTED, ACK, REQUEST, Times
 from proxy.core.transactions import MAGIC, Transactions, client_key, input_of, server_key
 from proxy.sip import framing, grammar, stun
 from proxy.sip.errors import REASONS, NotSip, SipError
@@ -430,6 +430,3 @@ class Engine:
 
 def _to_tag(request: Request) -> bytes | None:
     return parse_name_addr(request.header(b"to") or b"").param(b"tag")
-
-
-__all__ = ["Engine", "Policy", "Transaction"]

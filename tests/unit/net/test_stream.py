@@ -402,6 +402,24 @@ def test_what_is_for_one_connection_goes_there_or_nowhere() -> None:
     run(test())
 
 
+def test_a_number_of_before_a_restart_leads_to_nobody_elses_connection() -> None:
+    """Numbers begin anew with each process, and a signed flow token may outlive one: the address must fit too."""
+
+    async def test() -> None:
+        async with house() as here:
+            bound = await here.streams.listen("tcp", PORT_0, HERE, None)
+            async with peer(bound) as bob:
+                bob.write(message(1))
+                _, flow = await here.received.get()
+                stale = flow._replace(remote=("127.0.0.1", flow.remote[1] ^ 1))
+                here.send(b"for alice", stale, b"token")
+                assert await here.failed.get() == b"token"
+                here.send(b"bob", flow)
+                assert await bob.read(3) == b"bob"
+
+    run(test())
+
+
 def test_a_connection_that_the_peer_opened_serves_its_address(server: ssl.SSLContext, client: ssl.SSLContext) -> None:
     async def test() -> None:
         async with house() as here:
