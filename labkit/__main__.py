@@ -9,17 +9,21 @@ import sys
 import traceback
 from typing import NoReturn
 
-from labkit import call, doctor, down, test, up
+from labkit import call, doctor, down, measure, nat, nats, reflector, test, up
 from labkit.outcome import Exit, LabBroken, Mistake, say
 
-VERBS = {"up": up, "call": call, "down": down, "test": test, "doctor": doctor}
+VERBS = {
+    "up": up, "call": call, "nat": nat, "nats": nats, "measure": measure, "reflector": reflector, "down": down,
+    "test": test, "doctor": doctor,
+}  # fmt: skip
 INTERRUPTED = 130  # what a shell makes of SIGINT
 
 EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken,
 130 interrupted
 
-settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BASE_IMAGE, NAT_TYPE,
-LAB_OVERLAY (one more compose file), LAB_TRANSPORT, LAB_BOB_TRANSPORT, and every address of compose.yaml"""
+settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BOB_HOME_SUBNET, BASE_IMAGE,
+LAB_TOPOLOGY, NAT_TYPE, NAT_TYPE_BOB, LAB_OVERLAY (one more compose file), LAB_TRANSPORT, LAB_BOB_TRANSPORT,
+and every address of compose.yaml"""
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from labkit import engine, evidence, settings, stack
 from labkit.outcome import Exit, LabBroken, Mistake, say
+from labkit.settings import ROOT
 
 MOST_CALLS = 1000
 
@@ -20,6 +21,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=1, help="how many calls, one after another")
     parser.add_argument("--at-once", action="store_true", help="all of them at the same time")
     parser.add_argument("--hangup", choices=("caller", "callee"), default="callee", help="who hangs up")
+    parser.add_argument(
+        "--flow", choices=flows(), default="call", metavar="FLOW",
+        help=f"what the two do, of: {', '.join(flows())} (sipp_scenarios/README.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--register", default="", metavar="NAME,...", help="who registers anew before (after the router changed)"
+    )
+
+
+def flows() -> list[str]:
+    """Return what two phones can do with one another: there is a scenario for the caller of each."""
+    scenarios = (path.stem for path in (ROOT / "sipp_scenarios").glob("uac_*.xml"))
+    return sorted(name.removeprefix("uac_") for name in scenarios if name != "uac_register")
 
 
 def run(given: argparse.Namespace) -> int:
@@ -29,10 +43,13 @@ def run(given: argparse.Namespace) -> int:
     lab = settings.load()
     if engine.reach().engine is None or not stack.is_up(lab):  # nothing is installed or started to find out
         raise Mistake("no lab is up: `./lab up` starts one")
-    started = stack.started_with(lab)
-    names = ("LAB_ALICE", "LAB_TRANSPORT", "LAB_BOB", "LAB_BOB_TRANSPORT")
-    lab = settings.load("", *(started[name] for name in names))
-    arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup]
+    lab = settings.load_running(stack.started_with(lab))
+    unknown = set(given.register.replace(",", " ").split()) - {"alice", "bob"}
+    if unknown:
+        raise Mistake(f"--register {','.join(sorted(unknown))}: unknown; the phones are alice, bob")
+    arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup, "--flow", given.flow]
+    if given.register:
+        arguments += ["--register", given.register]
     return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])[0]
 
 

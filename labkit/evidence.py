@@ -12,7 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labkit import stack
-from labkit.settings import DEFAULTS, HOSTS, OUT, Settings
+from labkit.settings import BOB_HOME, DEFAULTS, HOSTS, OUT, Settings
+
+ROUTER_STATE = "natctl show; iptables-save; nft list ruleset"
 
 
 def fetch(settings: Settings, run: str) -> Path | None:
@@ -46,7 +48,8 @@ def collect(settings: Settings, again: Sequence[str], folder: Path | None = None
         stack.output(settings, "cp", "observer:/lab/captures", str(folder))  # as far as the taps had come
     (folder / "containers.log").write_bytes(stack.output(settings, "logs", "--no-color", "--timestamps"))
     (folder / "containers.txt").write_bytes(stack.output(settings, "ps", "--all"))
-    (folder / "nat.txt").write_bytes(stack.output(settings, "exec", "-T", "nat", "natctl", "show"))
+    for router in settings.routers.values():
+        (folder / f"{router}.txt").write_bytes(stack.output(settings, "exec", "-T", router, "sh", "-c", ROUTER_STATE))
     (folder / "core.txt").write_bytes(stack.output(settings, "exec", "-T", "core", "nft", "list", "ruleset"))
     (folder / "repeat.txt").write_text(repeat(again) + "\n", encoding="utf-8")
     _own(folder)
@@ -60,8 +63,8 @@ def repeat(again: Sequence[str]) -> str:
     """
     variables = [] if again[0] == "test" else [
         f"{name}={shlex.quote(os.environ[name])}"
-        for name in (*DEFAULTS, *HOSTS, "NAT_TYPE", "LAB_OVERLAY", "LAB_TRANSPORT", "LAB_BOB_TRANSPORT", "UA_MAPPING",
-                     "SIP_PROXY_DOMAINS")
+        for name in (*DEFAULTS, BOB_HOME, *HOSTS, "LAB_TOPOLOGY", "NAT_TYPE", "NAT_TYPE_BOB", "LAB_OVERLAY",
+                     "LAB_TRANSPORT", "LAB_BOB_TRANSPORT", "UA_MAPPING", "SIP_PROXY_DOMAINS")
         if os.environ.get(name)
     ]
     return " ".join([*variables, "./lab", *map(shlex.quote, again)])

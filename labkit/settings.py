@@ -1,4 +1,4 @@
-"""The lab's settings: what the environment and .env say, and the addresses that follow from the two subnets.
+"""The lab's settings: what the environment and .env say, and the addresses that follow from the subnets.
 
 compose.yaml has a default for each address; here the same names are derived, so that whoever wants a second lab sets
 a project name and two subnets and nothing else.
@@ -9,29 +9,51 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.outcome import Mistake
+from nat import kinds
 
 ROOT = Path(__file__).resolve().parent.parent
 DOTENV = ROOT / ".env"
 OUT = ROOT / "out"
 
 DEFAULTS = {"LAB_PROJECT": "sip-nat-lab", "HOME_SUBNET": "10.77.1.0/24", "INTERNET_SUBNET": "198.51.100.0/24"}
-# Variable -> (subnet, last octet): the contract of compose.yaml.
+# What Docker calls Bob's home, where he has one (inside it has the numbers of Alice's). Not given: the one after hers.
+BOB_HOME = "BOB_HOME_SUBNET"
+# Variable -> (subnet, last octet): the contract of compose.yaml and of its overlays.
 HOSTS = {
     "ALICE_IP": ("HOME_SUBNET", 100),
+    "BOB_HOME_IP": ("HOME_SUBNET", 110),
     "NAT_LAN_IP": ("HOME_SUBNET", 1),
     "HOME_GATEWAY": ("HOME_SUBNET", 254),
     "NAT_WAN_IP": ("INTERNET_SUBNET", 20),
+    "NAT_WAN_IP2": ("INTERNET_SUBNET", 21),
+    "ALICE_FACE_IP": ("INTERNET_SUBNET", 100),
     "PROXY_IP": ("INTERNET_SUBNET", 10),
     "BOB_IP": ("INTERNET_SUBNET", 200),
     "CORE_IP": ("INTERNET_SUBNET", 1),
     "REFLECTOR_IP": ("INTERNET_SUBNET", 30),
     "REFLECTOR_IP2": ("INTERNET_SUBNET", 31),
     "INTERNET_GATEWAY": ("INTERNET_SUBNET", 254),
+    "NAT_BOB_WAN_IP": ("INTERNET_SUBNET", 40),
+    "NAT_BOB_WAN_IP2": ("INTERNET_SUBNET", 41),
+    "BOB_FACE_IP": ("INTERNET_SUBNET", 140),
+    "BOB_HOME_FACE_IP": ("INTERNET_SUBNET", 110),
+    "BOB_HOME_GATEWAY": (BOB_HOME, 254),
+    "NAT_BOB_LAN_DOCKER_IP": (BOB_HOME, 1),
+    "BOB_HOME_DOCKER_IP": (BOB_HOME, 100),
+}
+# Topology -> (overlay in the folder topologies, the kind of NAT that it is another word for).
+TOPOLOGIES = {
+    "one-home": ("", ""),
+    "two-homes": ("two-homes.yaml", ""),
+    "same-home": ("same-home.yaml", ""),
+    "cgnat": ("", "cgnat"),
+    "no-nat": ("", "none"),
 }
 REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive")
 PHONES = ("sipp", "baresip")
@@ -56,6 +78,16 @@ class Settings:
         return self.values["LAB_PROJECT"]
 
     @property
+    def subnets(self) -> list[str]:
+        """The variables of the subnets that are networks of this lab."""
+        return ["HOME_SUBNET", "INTERNET_SUBNET", *([BOB_HOME] if "bob" in self.routers else [])]
+
+    @property
+    def routers(self) -> dict[str, str]:
+        """Whose home it is, and the service that is its router."""
+        return {"alice": "nat"} | ({"bob": "nat-bob"} if self.values["LAB_TOPOLOGY"] == "two-homes" else {})
+
+    @property
     def phones(self) -> set[str]:
         """Which phones there are."""
         return {self.values["LAB_ALICE"], self.values["LAB_BOB"]}
@@ -70,25 +102,23 @@ class Settings:
         return {**os.environ, **self.values}
 
     def subnet(self, name: str) -> ipaddress.IPv4Network:
-        """Return HOME_SUBNET or INTERNET_SUBNET."""
+        """Return HOME_SUBNET, INTERNET_SUBNET or BOB_HOME_SUBNET."""
         return ipaddress.IPv4Network(self.values[name])
 
 
 def load(
-    without: str = "", alice: str = "", transport: str = "", bob: str = "", bob_transport: str = ""
-) -> Settings:
+    without: str = "", alice: str = "", transport: str = "", bob: str = "", bob_transport: str = "",
+    *, nat: str = "", bob_nat: str = "", topology: str = "",
+) -> Settings:  # fmt: skip
     """Return the settings. Raises Mistake for a value that no lab can have, all such values at once.
 
     What is not given is as in the environment or in .env; a phone is a SIPp then, or baresip for TLS, and speaks UDP,
-    Bob's what Alice's speaks.
+    Bob's what Alice's speaks; a router is `home`, in the topology one-home.
     """
     given = {**_dotenv(), **os.environ}
     values = {name: given.get(name) or default for name, default in DEFAULTS.items()}
-    mistakes = _derive(values, given)
-    values["NAT_TYPE"] = given.get("NAT_TYPE") or "home"
-    kinds = sorted(path.stem for path in (ROOT / "nat" / "kinds").glob("*.sh"))
-    if values["NAT_TYPE"] not in kinds:
-        mistakes.append(f"NAT_TYPE={values['NAT_TYPE']}: unknown; the kinds are {', '.join(kinds)}")
+    mistakes = _choose_topology(values, given, {"--topology": topology, "--nat": nat, "--bob-nat": bob_nat})
+    mistakes += _derive(values, given)
     overlay = given.get("LAB_OVERLAY")  # one more compose file of the user's own
     if overlay and not Path(overlay).is_file():
         mistakes.append(f"LAB_OVERLAY={overlay}: no such file")
@@ -103,11 +133,80 @@ def load(
     values |= {"WITHOUT": ",".join(without.replace(",", " ").split()), "ALICE_DOES": "wait"}
     if given.get("BASE_IMAGE"):
         values["BASE_IMAGE"] = given["BASE_IMAGE"]
-    files = [ROOT / "compose.yaml"]
+    return Settings(values, _files(values, overlay))
+
+
+def load_running(started: Mapping[str, str]) -> Settings:
+    """Return the settings of a lab that is up: `started` are the variables of its observer.
+
+    The project's name, addresses and overlay are as the environment has them: by these it was found.
+    """
+    names = ("LAB_ALICE", "LAB_TRANSPORT", "LAB_BOB", "LAB_BOB_TRANSPORT")
+    return load(
+        "", *(started.get(name, "") for name in names), nat=started.get("NAT_TYPE", ""),
+        topology=started.get("LAB_TOPOLOGY") or "one-home",
+    )  # fmt: skip
+
+
+def _files(values: Mapping[str, str], overlay: str | None) -> list[Path]:
+    """Return the compose files: the topology, the phones, and what the user adds."""
+    layer, _ = TOPOLOGIES[values["LAB_TOPOLOGY"]]
+    files = [ROOT / "compose.yaml", *([ROOT / "topologies" / layer] if layer else [])]
     files += [ROOT / "phones" / file for name, file in OVERLAYS.items() if values[name] != "sipp"]
-    if overlay:
-        files.append(Path(overlay))
-    return Settings(values, files)
+    return [*files, *([Path(overlay)] if overlay else [])]
+
+
+def _choose_topology(values: dict[str, str], given: Mapping[str, str], options: Mapping[str, str]) -> list[str]:
+    """Put LAB_TOPOLOGY, NAT_TYPE and NAT_TYPE_BOB into `values`, as the router reads them; return what cannot be.
+
+    LAB_TOPOLOGY is one-home, two-homes or same-home: cgnat and no-nat are kinds of NAT in one home.
+    """
+    mistakes: list[str] = []
+    name = options["--topology"] or given.get("LAB_TOPOLOGY") or "one-home"
+    if name not in TOPOLOGIES:
+        asked = f"--topology {name}" if options["--topology"] else f"LAB_TOPOLOGY={name}"
+        mistakes.append(f"{asked}: unknown; the topologies are {', '.join(TOPOLOGIES)}")
+    layer, implied = TOPOLOGIES.get(name, ("", ""))
+    values["LAB_TOPOLOGY"] = name if layer else "one-home"
+    inherited = {variable: given.get(variable, "") for variable in ("NAT_TYPE", "NAT_TYPE_BOB")}
+    if implied and options["--topology"]:
+        inherited["NAT_TYPE"] = ""  # an option counts more than the environment
+    if name != "two-homes":
+        inherited["NAT_TYPE_BOB"] = ""
+        if options["--bob-nat"] and name in TOPOLOGIES:
+            mistakes.append(f"--bob-nat {options['--bob-nat']}: Bob has a router with --topology two-homes only")
+    for variable, option in (("NAT_TYPE", "--nat"), ("NAT_TYPE_BOB", "--bob-nat")):
+        text = options[option] or inherited[variable]
+        asked = f"{option} {text}" if options[option] else f"{variable}={text}"
+        values[variable] = (implied if variable == "NAT_TYPE" else "") or kinds.BASE
+        if not text:
+            continue
+        try:
+            values[variable] = kind_text(text)
+        except kinds.UnknownKind as error:
+            known = asked.removesuffix(text) if str(error).startswith(text) else f"{asked}: "
+            mistakes.append(f"{known}{error}")
+            continue
+        if variable == "NAT_TYPE" and implied and values[variable] != implied:
+            mistakes.append(f"{asked}: the topology {name} is one home with --nat {implied}; say one of the two")
+    return mistakes
+
+
+def kind_text(text: str) -> str:
+    """Return a kind of NAT as the router reads it: a preset's name, or axes; `text` may name a TOML file.
+
+    Raises kinds.UnknownKind.
+    """
+    if not text.endswith(".toml"):
+        return kinds.parse(text).name
+    try:
+        table = tomllib.loads(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise kinds.UnknownKind(f"{text}: {error.strerror}") from error
+    except ValueError as error:  # not UTF-8, or not TOML
+        raise kinds.UnknownKind(f"{text}: {error}") from error
+    profile = kinds.from_table(table, Path(text).stem).profile
+    return next((name for name, kind in kinds.PRESETS.items() if kind.profile == profile), kinds.as_text(profile))
 
 
 def _choose_phones(values: dict[str, str], wanted: Mapping[str, str]) -> list[str]:
@@ -139,24 +238,43 @@ def _derive(values: dict[str, str], given: Mapping[str, str]) -> list[str]:
     networks: dict[str, ipaddress.IPv4Network] = {}
     if not re.fullmatch(r"[a-z0-9][a-z0-9_-]*", values["LAB_PROJECT"]):
         mistakes.append(f"LAB_PROJECT={values['LAB_PROJECT']}: must be of lower-case letters, digits, - and _")
-    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
+    for name, example in (*list(DEFAULTS.items())[1:], (BOB_HOME, "10.77.2.0/24")):
+        if name == BOB_HOME:
+            values[name] = given.get(name) or _next_to(networks.get("HOME_SUBNET"), example)
         try:
             networks[name] = ipaddress.IPv4Network(values[name])
             if networks[name].prefixlen != 24:
                 raise ValueError
         except ValueError:
-            mistakes.append(f"{name}={values[name]}: must be a /24 IPv4 network, as in {DEFAULTS[name]}")
+            mistakes.append(f"{name}={values[name]}: must be a /24 IPv4 network, as in {example}")
             networks.pop(name, None)
-    internet = networks.get("INTERNET_SUBNET")
-    if internet and any(internet.overlaps(private) for private in PRIVATE):
-        mistakes.append(f"INTERNET_SUBNET={internet}: must not be private, as in {DEFAULTS['INTERNET_SUBNET']}")
-    elif internet and internet == networks.get("HOME_SUBNET"):
-        mistakes.append(f"HOME_SUBNET={internet}: must differ from INTERNET_SUBNET")
+    mistakes += _collisions(networks, values["LAB_TOPOLOGY"] == "two-homes")
     for name, (subnet, octet) in HOSTS.items():
         if subnet in networks:
             values[name] = given.get(name) or str(networks[subnet].network_address + octet)
             if not _is_in(networks[subnet], values[name]):
                 mistakes.append(f"{name}={values[name]}: must be an address in {subnet}={networks[subnet]}")
+    return mistakes
+
+
+def _next_to(home: ipaddress.IPv4Network | None, otherwise: str) -> str:
+    """Return the /24 after this one, or before it where there is none after it."""
+    if home is None:
+        return otherwise
+    step = -256 if home.network_address.packed[2] == 255 else 256
+    return str(ipaddress.IPv4Network((int(home.network_address) + step, 24)))
+
+
+def _collisions(networks: Mapping[str, ipaddress.IPv4Network], has_two_homes: bool) -> list[str]:
+    """Return which subnets are what only another may be."""
+    mistakes: list[str] = []
+    internet, home, bob = (networks.get(name) for name in ("INTERNET_SUBNET", "HOME_SUBNET", BOB_HOME))
+    if internet and any(internet.overlaps(private) for private in PRIVATE):
+        mistakes.append(f"INTERNET_SUBNET={internet}: must not be private, as in {DEFAULTS['INTERNET_SUBNET']}")
+    elif internet and internet == home:
+        mistakes.append(f"HOME_SUBNET={internet}: must differ from INTERNET_SUBNET")
+    if has_two_homes and bob and bob in (internet, home):
+        mistakes.append(f"{BOB_HOME}={bob}: must differ from HOME_SUBNET and INTERNET_SUBNET")
     return mistakes
 
 

@@ -77,6 +77,9 @@ def remove(settings: Settings) -> bool:
                     env=settings.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                     errors="replace", start_new_session=True,
                 )  # fmt: skip
+                # A lab of another topology has networks that are in none of these files.
+                for network in _docker("network", "ls", "--quiet", *_of(settings)).split():
+                    _docker("network", "rm", network)
                 if not _has_traces(settings):
                     break
             else:

@@ -1,4 +1,4 @@
-"""Are the lab's two subnets free on this machine? Asked before anything starts: a wrong one cuts the machine off."""
+"""Are the lab's subnets free on this machine? Asked before anything starts: a wrong one cuts the machine off."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ RTF_REJECT = 0x0200  # linux/route.h
 CANDIDATES = {
     "HOME_SUBNET": ("10.78.1.0/24", "172.30.78.0/24", "192.168.178.0/24"),
     "INTERNET_SUBNET": ("198.18.1.0/24", "198.19.1.0/24"),
+    "BOB_HOME_SUBNET": ("10.79.1.0/24", "172.30.79.0/24", "192.168.179.0/24"),
 }
 
 Taken = list[tuple[ipaddress.IPv4Network, str]]
@@ -32,7 +33,7 @@ def check(settings: Settings) -> None:
         for interface, network in host_routes(ROUTES.read_text(encoding="ascii") if ROUTES.exists() else "")
         if network not in own
     ]
-    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
+    for name in settings.subnets:
         wanted = settings.subnet(name)
         for network, whose in taken:
             if wanted.overlaps(network):

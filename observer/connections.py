@@ -7,7 +7,7 @@ import struct
 import subprocess
 from pathlib import Path
 
-from observer.topology import TAPS
+from observer.decode import captures
 
 TLS_PORT = 5061
 _HEADER = 24  # bytes before a capture's first packet, whose time follows (pcap: seconds, microseconds)
@@ -19,9 +19,9 @@ def prepend(folder: Path, before: Path) -> float:
     Returns when the captures themselves began, in seconds since the epoch: what is older has been judged.
     """
     before.mkdir(exist_ok=True)
-    captures = [(folder / f"{tap}.pcap", before / f"{tap}.pcap") for tap in TAPS]
-    began = min(_began(capture) for capture, _ in captures)
-    for capture, kept in captures:
+    pairs = [(capture, before / capture.name) for capture in captures(folder)]
+    began = min((_began(capture) for capture, _ in pairs), default=0.0)
+    for capture, kept in pairs:
         if kept.exists():
             new = capture.rename(capture.with_suffix(".new"))
             _run("mergecap", "-F", "pcap", "-w", str(capture), str(kept), str(new))

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-
-from observer.topology import TAPS
 
 KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as Wireshark reads them
 
@@ -63,17 +61,26 @@ def decode(folder: Path) -> list[Sighting]:
     KEYS, if it is there, opens TLS.
     """
     merged = folder / "merged.pcapng"
-    files = [str(folder / f"{tap}.pcap") for tap in TAPS]
-    subprocess.run(["mergecap", "-I", "none", "-w", str(merged), *files], check=True, capture_output=True)
+    files = captures(folder)
+    if not files:
+        return []
+    # -a: one after the other. In the order of time, fragments of one packet at two taps would be taken for each other.
+    command = ["mergecap", "-a", "-I", "none", "-w", str(merged), *map(str, files)]
+    subprocess.run(command, check=True, capture_output=True)
     command = ["tshark", "-n", "-r", str(merged), "--disable-protocol", "sdp", "-T", "ek", "-J", "frame ip udp tcp sip",
                "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}"]  # fmt: skip
     if (folder / KEYS).exists():
         command += ["-o", f"tls.keylog_file:{folder / KEYS}"]
     try:
-        found = list(read(_dissect(command)))
+        found = list(read(_dissect(command), [file.stem for file in files]))
     finally:
         merged.unlink(missing_ok=True)
     return sorted(found, key=lambda sighting: sighting.time)
+
+
+def captures(folder: Path) -> list[Path]:
+    """Return the captures in a run's folder: `<tap>.pcap` of every tap that had something to listen to."""
+    return sorted(folder.glob("*.pcap"))
 
 
 def _dissect(command: list[str]) -> Iterator[str]:
@@ -87,16 +94,19 @@ def _dissect(command: list[str]) -> Iterator[str]:
         raise subprocess.CalledProcessError(tshark.returncode, command)
 
 
-def read(lines: Iterable[str]) -> Iterator[Sighting]:
-    """Yield what tshark's lines (-T ek) tell of: of each packet all its SIP messages, or that it has none."""
+def read(lines: Iterable[str], taps: Sequence[str]) -> Iterator[Sighting]:
+    """Yield what tshark's lines (-T ek) tell of: of each packet all its SIP messages, or that it has none.
+
+    `taps` are the names of its interfaces.
+    """
     for line in lines:
         if line.startswith('{"timestamp"'):  # the lines between are an index that nobody here needs
             layers = json.loads(line)["layers"]
             if "ip" in layers:
-                yield from _packet(layers)
+                yield from _packet(layers, taps)
 
 
-def _packet(layers: Layers) -> Iterator[Sighting]:
+def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
     ip = _all(layers["ip"])[0]
     transport, ports = "", (0, 0)
     messages: list[Layers] = []
@@ -111,7 +121,7 @@ def _packet(layers: Layers) -> Iterator[Sighting]:
         yield _sighting(
             message,
             time=datetime.fromisoformat(frame["frame_frame_time_epoch"]).timestamp(),
-            tap=TAPS[int(frame["frame_frame_interface_id"])],
+            tap=taps[int(frame["frame_frame_interface_id"])],
             transport="tls" if "tls" in layers else transport,
             source=(ip["ip_ip_src"], ports[0]),
             destination=(ip["ip_ip_dst"], ports[1]),

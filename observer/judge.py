@@ -14,46 +14,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from observer import checks, connections, ladder, story
+from observer import checks, connections, consequence, ladder, story
+from observer.case import Case, contacts_of_phones
 from observer.control import ROOM, Request, ask, serve, until_stopped
 from observer.decode import KEYS, decode
+from observer.history import History
 from observer.topology import Topology, from_environment
 
-TAP_SERVICES = ("tap-nat", "tap-proxy", "tap-core")
 PROXY_KEYS = Path("/keys/proxy.keys")  # it is there when the proxy speaks TLS
 KEPT_RUNS = 20  # older folders in the volume are removed
 MOST_CALLS_DRAWN = 4
+ROUTER_S = 5.0  # a router has nothing to work on to say what it did
 EXIT_CODES = {"pass": 0, "fail": 1, "lab-broken": 3}
 SIGNS = {"pass": "✓", "fail": "✗", "not-seen": "?"}
 
 
-def judge(request: Request, topology: Topology, without: str, contacts: set[str]) -> Request:
-    """Judge one run: {"run", "legs"} in; {"text", "exit_code", "folder"} out. Adds Alice's to the Contacts known."""
+def judge(request: Request, topology: Topology, without: str, contacts: dict[str, set[str]]) -> Request:
+    """Judge one run: {"run", "legs"} in; {"text", "exit_code", "folder"} out. Adds to the Contacts that are known."""
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
-    drops: dict[str, int] = {}
-    for name in TAP_SERVICES:
-        drops |= ask(name, {"folder": str(folder)})["drops"]
+    drops, deaf = cut(topology, folder)
+    histories, silent = ask_routers(topology, folder)
+    topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
     began = 0.0
     if PROXY_KEYS.exists():
         shutil.copy(PROXY_KEYS, folder / KEYS)
         began = connections.prepend(folder, ROOM / "captures" / "before")
     sightings = [seen for seen in decode(folder) if seen.time >= began]
     journeys = story.tell(sightings, topology)
-    probe = ROOM / "probe.json"
-    case = checks.Case(
-        topology, journeys, sightings, request["legs"], json.loads(probe.read_text()) if probe.exists() else {},
-        frozenset(contacts),
+    case = Case(
+        topology, journeys, sightings, request["legs"], _probes(topology), histories, silent,
+        {name: set(known) for name, known in contacts.items()},
     )  # fmt: skip
-    contacts |= checks.contacts_of_alice(journeys, topology)
+    for name, given in contacts_of_phones(journeys, topology).items():
+        contacts.setdefault(name, set()).update(given)
     verdict = checks.judge(case)
     verdict |= {"run": folder.name, "legs": request["legs"], "without": without.replace(",", " ").split()}
-    if any(drops.values()):
+    verdict["facts"] = [{"code": fact.code, "text": fact.text} for fact in consequence.facts(case)]
+    if any(drops.values()) or deaf:
+        lost = f"packets lost at the taps: {drops}" if any(drops.values()) else ""
         verdict["verdict"] = "lab-broken"
         verdict["checks"].append(
-            {"name": "captures-whole", "result": "fail", "evidence": f"packets lost at the taps: {drops}"}
+            {"name": "captures-whole", "result": "fail", "evidence": "; ".join(filter(None, [lost, *deaf]))}
         )
-    drawing = ladder.draw(_worth_drawing(journeys), topology)
+    drawing = ladder.draw(_worth_drawing(journeys), case.around)
     (folder / "story.json").write_text(json.dumps({"run": folder.name, "messages": story.as_json(journeys)}, indent=1))
     (folder / "ladder.txt").write_text(drawing)
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
@@ -64,8 +68,43 @@ def judge(request: Request, topology: Topology, without: str, contacts: set[str]
     return {"text": text, "exit_code": EXIT_CODES[verdict["verdict"]], "folder": folder.name}
 
 
+def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
+    """Have the taps put their captures into the folder. Returns the kernel's drops by tap, and which do not answer."""
+    drops: dict[str, int] = {}
+    deaf = []
+    for name in ("tap-proxy", "tap-core", *(f"tap-{home.router}" for home in topology.homes)):
+        try:
+            drops |= ask(name, {"folder": str(folder)})["drops"]
+        except (OSError, ValueError) as error:
+            deaf.append(f"{name} does not answer: {error}")
+    return drops, deaf
+
+
+def ask_routers(topology: Topology, folder: Path) -> tuple[dict[str, History], dict[str, str]]:
+    """Ask the routers what they did, and put it into the folder: router.json, router-bob.json.
+
+    Returns the histories by the routers' names, and why those that do not answer do not.
+    """
+    histories, silent = {}, {}
+    for home in topology.homes:
+        try:
+            said = ask(home.router, {"do": "history"}, ROUTER_S)
+        except (OSError, ValueError) as error:  # a router that is killed while it speaks leaves half a line
+            silent[home.router] = str(error) or "it was asked, and said nothing"
+            continue
+        histories[home.router] = History(home.router, said["profile"], said["events"])
+        (folder / f"router{home.router.removeprefix('nat')}.json").write_text(json.dumps(said, indent=1))
+    return histories, silent
+
+
+def _probes(topology: Topology) -> dict[str, dict[str, Any]]:
+    """Return what the start probes left, by the name of the phone in whose place each was."""
+    left = {name: ROOM / f"probe-{name}.json" for home in topology.homes for name in home.phones}
+    return {name: json.loads(path.read_text()) for name, path in left.items() if path.exists()}
+
+
 def words(verdict: dict[str, Any]) -> str:
-    """Return the verdict as the user reads it: a line per check, and a last one that says it all."""
+    """Return the verdict as the user reads it: a line per check, what happened unless all is well, and a last one."""
     width = max(len(check["name"]) for check in verdict["checks"])
     lines = [f"  {SIGNS[check['result']]} {check['name']:<{width}}  {check['evidence']}" for check in verdict["checks"]]
     calls = ", ".join(
@@ -74,7 +113,8 @@ def words(verdict: dict[str, Any]) -> str:
     off = f" (without {', '.join(verdict['without'])})" if verdict["without"] else ""
     wrong = [check["name"] for check in verdict["checks"] if check["result"] != "pass"]
     last = f"verdict: {verdict['verdict'].upper()}  {calls}{off}{': ' if wrong else ''}{', '.join(wrong)}"
-    return "\n".join([*lines, "", last])
+    happened = [f"  {fact['text']}" for fact in verdict["facts"]] if verdict["verdict"] != "pass" else []
+    return "\n".join([*lines, *(["", "what happened:", *happened] if happened else []), "", last])
 
 
 def _worth_drawing(journeys: list[story.Journey]) -> list[story.Journey]:
@@ -101,7 +141,7 @@ def main(_: Sequence[str]) -> int:
     """Serve on observer.sock until SIGTERM."""
     topology = from_environment(os.environ)
     without = os.environ.get("WITHOUT", "")
-    contacts: set[str] = set()
+    contacts: dict[str, set[str]] = {}
     threading.Thread(
         target=serve, args=("observer", lambda request: judge(request, topology, without, contacts)), daemon=True
     ).start()

@@ -1,83 +1,90 @@
-"""The ladder: one lane for everybody, one arrow a packet, and under it what was changed by whoever sent it on."""
+"""The ladder: one lane for everybody, one arrow a packet, under it what was changed by whoever sent it on, and between
+the arrows what the routers did.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from observer.decode import Sighting
+from observer.decode import Address, Sighting
+from observer.history import Event, History
 from observer.story import Journey, Leg
-from observer.topology import LANES, Topology
+from observer.topology import ISP_INSIDE, ISP_OUTSIDE, Topology
+from observer.whereabouts import Surroundings, ends
 
 LANE_WIDTH = 28
 TIME_WIDTH = 9
 MARGIN = " " * (TIME_WIDTH + 2)
 
 
-def draw(journeys: list[Journey], topology: Topology) -> str:
+def draw(journeys: list[Journey], around: Surroundings) -> str:
     """Return the ladder of these journeys as text."""
-    arrows = [(leg.seen.time, journey, leg) for journey in journeys for leg in journey.legs]
-    if not arrows:
+    legs = [leg for journey in journeys for leg in journey.legs]
+    if not legs:
         return "no SIP message was seen at any tap\n"
-    arrows.sort(key=lambda arrow: arrow[0])
-    start = arrows[0][0]
-    lanes = _lanes((leg for _, _, leg in arrows), topology)
-    lines = _head(lanes, topology)
-    for time, journey, leg in arrows:
-        origin, target = ends(leg, topology)
-        label = _label(leg.seen)
-        lines.append(f"{time - start:{TIME_WIDTH}.4f}  {_arrow(lanes, origin, target, label)}")
-        lines += _explain(leg)
-        if leg is journey.legs[-1]:
-            lost = whereabouts(journey, topology)
-            if lost:
-                lines.append(f"{MARGIN}✗ {lost}")
+    start = min(leg.seen.time for leg in legs)
+    lanes = _lanes(legs, around.topology)
+    lost = {id(loss.leg): loss.text for journey in journeys for loss in around.losses(journey)}
+    rows = [(leg.seen.time, _packet(leg.seen.time - start, leg, lanes, lost, around.topology)) for leg in legs]
+    rows += [
+        (event["time"], [f"{event['time'] - start:{TIME_WIDTH}.4f}  · {text}"])
+        for event, text in _events(journeys, around)
+        if event["time"] >= start
+    ]
+    rows.sort(key=lambda row: row[0])
+    lines = _head(lanes, around.topology) + [line for _, row in rows for line in row]
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def ends(leg: Leg, topology: Topology) -> tuple[str, str]:
-    """Return the names of the two lanes that a packet went between."""
-    seen = leg.seen
-    if "nat-lan" in leg.taps:
-        outbound = topology.name(seen.source[0]) == "alice"
-        return ("alice", "nat") if outbound else ("nat", topology.name(seen.destination[0]))
-    target = topology.name(seen.destination[0])
-    if topology.is_private(seen.destination[0]) and "core" in leg.taps:
-        target = "core"
-    return topology.name(seen.source[0]), target
+def _packet(moment: float, leg: Leg, lanes: list[str], lost: Mapping[int, str], topology: Topology) -> list[str]:
+    arrow = _arrow(lanes, *ends(leg, topology), _label(leg.seen))
+    cross = [f"{MARGIN}✗ {lost[id(leg)]}"] if id(leg) in lost else []
+    return [f"{moment:{TIME_WIDTH}.4f}  {arrow}", *_explain(leg), *cross]
 
 
-def whereabouts(journey: Journey, topology: Topology) -> str:
-    """Return where a message went no further although it should have, or an empty string."""
-    last = journey.legs[-1].seen
-    origin, target = ends(journey.legs[-1], topology)
-    address = "%s:%d" % last.destination
-    if target == "core":
-        return f"{address} is nowhere on the Internet: dropped"
-    if target == "nat" and origin != "alice":
-        return f"the router has no mapping for {address} from {last.source[0]}: dropped"
-    if target == "nat":
-        return "the router did not pass it on"
-    return ""
+def _events(journeys: list[Journey], around: Surroundings) -> list[tuple[Event, str]]:
+    """Return what was done to the routers, and what became of the mappings of the phones' SIP ports, in words."""
+    found = []
+    for home in around.topology.homes:
+        history = around.histories.get(home.router, History(home.router))
+        whose = "router" if len(around.topology.homes) == 1 else f"router {home.router}"
+        ports = {
+            leg.seen.source
+            for journey in journeys
+            for leg in journey.legs
+            if leg.seen.tap == home.lan_tap and around.topology.name(leg.seen.source[0], home.lan_tap) in home.phones
+        }
+        found += [(event, f"{whose}: {text}") for event, text in _of_router(history, ports)]
+    return found
+
+
+def _of_router(history: History, ports: set[Address]) -> Iterable[tuple[Event, str]]:
+    for event in history.events:
+        if event["event"] == "verb":
+            yield event, f"{event['verb']}: {event['text']}"
+            continue
+        private, public = (tuple(event[side]) for side in ("private", "public"))
+        if private in ports:
+            ports = ports | {public}  # what the home's router sends, its provider's translates once more
+            what = "is made" if event["event"] == "mapping-created" else "is forgotten"
+            yield event, f"mapping %s:%d → %s:%d {what} ({event['transport']})" % (*private, *public)
 
 
 def _lanes(legs: Iterable[Leg], topology: Topology) -> list[str]:
     met = {name for leg in legs for name in ends(leg, topology)}
-    usual = [lane for lane in LANES if lane in met or lane in ("alice", "nat", "proxy", "bob")]
-    return usual + sorted(met - set(LANES))
+    usual = [lane for lane in topology.lanes if lane in met or lane != "core"]
+    return usual + sorted(met - set(topology.lanes))
 
 
 def _head(lanes: list[str], topology: Topology) -> list[str]:
-    addresses = {
-        "alice": topology.alice,
-        "nat": f"{topology.nat_lan} | {topology.nat_wan}",
-        "proxy": topology.proxy,
-        "bob": topology.bob,
-        "core": topology.core,
-    }
-    indent = " " * (TIME_WIDTH + 2)
+    addresses = {**topology.public, "proxy": topology.proxy, "core": topology.core}
+    for home in topology.homes:
+        addresses |= {name: home.own(name) for name in home.phones}
+        outer = ISP_OUTSIDE if home.layers > 1 else home.wan[0]
+        addresses |= {home.router: f"{home.lan} | {outer}", home.isp: f"{ISP_INSIDE} | {home.wan[0]}"}
     names = "".join(f"{lane:<{LANE_WIDTH}}" for lane in lanes)
-    return [indent + names, indent + "".join(f"{addresses.get(lane, ''):<{LANE_WIDTH}}" for lane in lanes)]
+    return [MARGIN + names, MARGIN + "".join(f"{addresses.get(lane, ''):<{LANE_WIDTH}}" for lane in lanes)]
 
 
 def _arrow(lanes: list[str], origin: str, target: str, label: str) -> str:
@@ -108,7 +115,7 @@ def _explain(leg: Leg) -> list[str]:
         if leg.by == "proxy" and change.startswith("source "):
             continue  # a proxy sends from its own address: no news
         who = f"{leg.by}:" if not lines else ""
-        lines.append(f"{MARGIN}    {who:<6} {shorten(change)}")
+        lines.append(f"{MARGIN}    {who:<{max(6, len(leg.by) + 1)}} {shorten(change)}")
     return lines
 
 

@@ -1,21 +1,22 @@
 """The story of a call: the sightings of one message joined into a journey, and what changed at every hop.
 
 A journey is one message on its way from end to end: alice -> nat -> proxy -> bob. Its legs are the packets that carried
-it, each as the taps saw it; between two legs stands whoever received the one and sent the other.
+it, each as the taps saw it; between two legs stands whoever received the one and sent the other. A proxy that forks
+sends several: each has the one that it received before it.
 """
 
 from __future__ import annotations
 
 import difflib
-import itertools
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
 from observer.decode import Sighting
-from observer.topology import Topology
+from observer.topology import ISP_OUTSIDE, Topology
 
+TRYING = 100
 VIAS = {"via", "v"}
 SAME_LINE = 0.5  # how alike two lines of one name must be for the second to be the first, edited
 
@@ -25,8 +26,9 @@ class Leg:
     """One packet: the same bytes between the same addresses, seen at one tap or more."""
 
     sightings: list[Sighting]
-    by: str = ""  # who made this packet out of the one before: "nat", "proxy", or "" for the first
+    by: str = ""  # who made this packet out of the one before: a router's name, "proxy", or "" for the first
     changes: list[str] = field(default_factory=list)
+    before: Leg | None = field(default=None, repr=False)
 
     @property
     def seen(self) -> Sighting:
@@ -53,18 +55,53 @@ class Journey:
 
 def tell(sightings: list[Sighting], topology: Topology) -> list[Journey]:
     """Return the journeys of all SIP messages, in the order in which they began."""
-    copies: Counter[tuple[object, ...]] = Counter()
-    together: dict[tuple[object, ...], list[Sighting]] = defaultdict(list)
+    probed = set(topology.reflectors)
+    together: dict[tuple[object, ...], list[_Copy]] = defaultdict(list)
     for seen in sightings:
-        if not seen.is_sip:
-            continue
-        # The originator's branch is the lowest: it stays the same from end to end, whatever proxies put above it.
-        message = (seen.call_id, seen.cseq, seen.method, seen.status, seen.branches[-1] if seen.branches else "")
-        where = (*message, seen.tap, seen.source, seen.destination)
-        copies[where] += 1  # the second copy at one place is a retransmission: a journey of its own
-        together[*message, copies[where]].append(seen)
-    journeys = [Journey(_legs(group, topology)) for group in together.values()]
+        # The probe sends SIP to the reflectors, to see whether the router reads it: that is nobody's call.
+        if seen.is_sip and not {seen.source[0], seen.destination[0]} & probed:
+            _join(together[message(seen)], seen)
+    journeys = [Journey(_legs(copy.sightings, topology)) for copies in together.values() for copy in copies]
     return sorted(journeys, key=lambda journey: journey.first.time)
+
+
+def message(seen: Sighting) -> tuple[object, ...]:
+    """Return what all copies of a message share, wherever they are seen.
+
+    The originator's branch is the lowest: it stays the same from end to end, whatever proxies put above it. But a 100
+    goes one hop and no further (RFC 3261 §16.7 step 5): it is known by the topmost branch too.
+    """
+    hop = seen.branches[:1] if seen.status == TRYING else []
+    return seen.call_id, seen.cseq, seen.method, seen.status, *seen.branches[-1:], *hop
+
+
+@dataclass(slots=True)
+class _Copy:
+    """One of the times that a message was sent, and the places that it was seen at."""
+
+    sightings: list[Sighting] = field(default_factory=list)
+    places: set[tuple[object, ...]] = field(default_factory=set)
+
+
+def _join(copies: list[_Copy], seen: Sighting) -> None:
+    """Give a sighting to a copy that was not yet seen there: to the one with the same bytes, or else to the newest. An
+    older one is lost, when a newer is on its way.
+
+    What every copy has passed already is sent again: a journey of its own.
+    """
+    place = (seen.tap, seen.source, seen.destination)
+    fitting = [copy for copy in reversed(copies) if place not in copy.places]
+    same = [copy for copy in fitting if _bytes(copy.sightings[-1]) == _bytes(seen)] if len(fitting) > 1 else []
+    copy = next(iter(same or fitting), None)
+    if copy is None:
+        copy = _Copy()
+        copies.append(copy)
+    copy.sightings.append(seen)
+    copy.places.add(place)
+
+
+def _bytes(seen: Sighting) -> tuple[object, ...]:
+    return seen.first_line, seen.headers, seen.body
 
 
 def _legs(group: list[Sighting], topology: Topology) -> list[Leg]:
@@ -75,12 +112,33 @@ def _legs(group: list[Sighting], topology: Topology) -> list[Leg]:
                 leg.sightings.append(seen)
                 break
         else:
-            legs.append(Leg([seen]))
-    for before, after in itertools.pairwise(legs):
-        by_proxy = before.seen.source[0] != topology.proxy == after.seen.source[0]
-        after.by = "proxy" if by_proxy else "nat"
-        after.changes = changes(before.seen, after.seen)
+            legs.append(_next(legs, seen, topology))
     return legs
+
+
+def _next(legs: list[Leg], seen: Sighting, topology: Topology) -> Leg:
+    """Return the leg that begins with this sighting, made of one of those before it or of none."""
+    leg = Leg([seen])
+    if seen.source[0] == topology.proxy and seen.tap == "proxy":
+        leg.by, made_of = "proxy", [one for one in legs if one.seen.destination[0] == topology.proxy]
+    else:  # a router leaves the Vias alone
+        leg.by, made_of = _router(seen, topology), [one for one in legs if one.seen.branches[:1] == seen.branches[:1]]
+    if made_of:
+        leg.before = made_of[-1]
+        leg.changes = changes(leg.before.seen, seen)
+    else:
+        leg.by = ""
+    return leg
+
+
+def _router(seen: Sighting, topology: Topology) -> str:
+    """Return the name of the router that sent this packet on."""
+    home = topology.home_at(seen.tap)
+    if home is None:  # at the proxy or beyond: whoever has the source
+        return topology.name(seen.source[0], seen.tap)
+    if seen.tap == home.lan_tap or (seen.tap == home.isp_tap and seen.source[0] == ISP_OUTSIDE):
+        return home.router
+    return home.outermost
 
 
 def _packet(seen: Sighting) -> tuple[object, ...]:

@@ -1,11 +1,12 @@
 """A tap: captures on interfaces of the namespace it joined, each side by itself, and hands the captures over in cuts.
 
 A cut loses no packet: the next capture runs before the last one ends, and the last one ends when everything that the
-kernel saw is in its file.
+kernel saw is in its file. Interfaces come and go while a router is changed: each is captured whenever it is there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import re
 import shutil
@@ -15,17 +16,25 @@ import struct
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from observer.control import ROOM, Request, serve, until_stopped
 
-SIOCGIFADDR = 0x8915
+SIOCGIFFLAGS, SIOCGIFADDR = 0x8913, 0x8915  # netdevice(7)
+IFF_UP = 1
+LINK_AND_ADDRESS = 0x1 | 0x10  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR: rtnetlink(7)
+NOTICE_BYTES = 65_536
 SNAP_BYTES = 65_535
 BUFFER_KIB = 4_096  # in immediate mode every packet takes a slot of SNAP_BYTES: room for a burst of 500
 START_S = 10.0
 ANSWER_S = 10.0
 STILL_S = 0.5  # a tcpdump with packets before it writes them within microseconds
 MOST_BYTES = 256 << 20  # a capture that nobody asked for is thrown away at this size: a lab may stand for weeks
+
+
+class EndedByItself(RuntimeError):
+    """A tcpdump ended unasked: its interface has gone, or has gone down."""
 
 
 class Capture:
@@ -41,13 +50,25 @@ class Capture:
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._said = threading.Condition()
-        self._listening = False
+        self._listening = self._silent = False
         self._captured = self._received = self._dropped = -1
         threading.Thread(target=self._read, daemon=True).start()
         self._await(lambda: self._listening, START_S)
 
+    @property
+    def is_running(self) -> bool:
+        """Say whether it still captures: it does not when its interface has gone, or has gone down."""
+        return self._process.poll() is None
+
     def end(self) -> int:
         """End it when its file holds all that the kernel saw; return how many packets the kernel dropped."""
+        if self.is_running:
+            with contextlib.suppress(EndedByItself):
+                return self._end()
+        self._process.wait()
+        return max(self._dropped, 0)  # its last words
+
+    def _end(self) -> int:
         moved, before = time.monotonic(), -1
         while True:
             with self._said:
@@ -78,33 +99,68 @@ class Capture:
                     if found:
                         setattr(self, name, int(found[1]))
                 self._said.notify_all()
-
-    def _await(self, predicate: object, seconds: float) -> None:
         with self._said:
-            if not self._said.wait_for(predicate, seconds) or self._process.poll() is not None:  # type: ignore[arg-type]
-                raise RuntimeError(f"tcpdump for {self.path.name} does not answer (exit {self._process.poll()})")
+            self._silent = True
+            self._said.notify_all()
+
+    def _await(self, predicate: Callable[[], bool], seconds: float) -> None:
+        with self._said:
+            answered = self._said.wait_for(lambda: predicate() or self._silent, seconds)
+            if self._silent:
+                raise EndedByItself(f"tcpdump for {self.path.name} has ended: exit {self._process.wait()}")
+            if not answered:
+                raise RuntimeError(f"tcpdump for {self.path.name} does not answer")
 
 
 class Tap:
     """The captures of one namespace, by label."""
 
-    def __init__(self, interfaces: dict[str, str]) -> None:
-        self._interfaces = interfaces
+    def __init__(self, sides: dict[str, str]) -> None:
+        """Capture at the interfaces that bear these addresses now. One that was found once is known by its name: it may
+        be given another address."""
+        self._sides = sides
+        self._interfaces: dict[str, str] = {}
         self._number = 0
         self._lock = threading.Lock()
-        self._captures = {label: self._start(label) for label in interfaces}
+        self._captures: dict[str, list[Capture]] = {label: [] for label in sides}  # the last one may be running
+        self.look()
+
+    def look(self) -> None:
+        """Capture at every interface that is there and was not captured yet, or not any more."""
+        with self._lock:
+            for label, address in self._sides.items():
+                if not any(capture.is_running for capture in self._captures[label]):
+                    self._look_for(label, address)
+
+    def _look_for(self, label: str, address: str) -> None:
+        known = self._interfaces.get(label)
+        name = known if known and is_up(known) else interface_of(address)
+        if name and is_up(name):
+            self._interfaces[label] = name
+            self._captures[label] += self._start(label)
+
+    def watch(self) -> None:
+        """Look whenever the kernel says that an interface or an address has changed; for ever."""
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as changes:
+            changes.bind((0, LINK_AND_ADDRESS))
+            while True:
+                with contextlib.suppress(OSError):  # ENOBUFS: too many at once; to look once is enough for all
+                    changes.recv(NOTICE_BYTES)
+                self.look()
 
     def cut(self, request: Request) -> Request:
         """Put everything since the last cut into `folder`, and go on. Returns the kernel's drops by label."""
         folder = Path(request["folder"])
         folder.mkdir(parents=True, exist_ok=True)
+        self.look()
         drops = {}
         with self._lock:
-            for label in self._interfaces:
-                old = self._captures[label]
+            for label, old in self._captures.items():
+                if not old:
+                    continue
                 self._captures[label] = self._start(label)
-                drops[label] = old.end()
-                shutil.move(old.path, folder / f"{label}.pcap")
+                drops[label] = sum(capture.end() for capture in old)
+                _join([capture.path for capture in old], folder / f"{label}.pcap")
         return {"drops": drops}
 
     def stay_small(self) -> None:
@@ -112,47 +168,75 @@ class Tap:
         while True:
             threading.Event().wait(30)
             with self._lock:
-                for label, capture in self._captures.items():
-                    if capture.path.stat().st_size > MOST_BYTES:
+                for label, captures in self._captures.items():
+                    if sum(capture.path.stat().st_size for capture in captures) > MOST_BYTES:
                         print(f"tap: {label}: {MOST_BYTES >> 20} MiB that nobody asked for: thrown away", flush=True)
                         self._captures[label] = self._start(label)
-                        capture.end()
-                        capture.path.unlink()
+                        for capture in captures:
+                            capture.end()
+                            capture.path.unlink()
 
     def end(self) -> None:
         """End all captures."""
         with self._lock:
-            for capture in self._captures.values():
-                capture.end()
+            for captures in self._captures.values():
+                for capture in captures:
+                    capture.end()
 
-    def _start(self, label: str) -> Capture:
+    def _start(self, label: str) -> list[Capture]:
+        """Return a capture that listens; none when its interface is away."""
         self._number += 1
         folder = ROOM / "captures"
         folder.mkdir(exist_ok=True)
-        return Capture(self._interfaces[label], folder / f"{label}-{self._number}.pcap")
+        try:
+            return [Capture(self._interfaces[label], folder / f"{label}-{self._number}.pcap")]
+        except EndedByItself:
+            if is_up(self._interfaces[label]):
+                raise
+            return []
+
+
+def _join(pieces: list[Path], whole: Path) -> None:
+    """Make one capture of several, and leave nothing of them."""
+    if len(pieces) > 1:
+        subprocess.run(["mergecap", "-F", "pcap", "-w", str(whole), *map(str, pieces)], check=True, capture_output=True)
+        for piece in pieces:
+            piece.unlink()
+    else:
+        shutil.move(pieces[0], whole)
 
 
 def interface_of(address: str) -> str:
-    """Return the interface that bears this IPv4 address. Raises LookupError."""
+    """Return the interface that bears this IPv4 address; nothing when none does."""
+    for _, name in socket.if_nameindex():
+        found = _ask_of(name, SIOCGIFADDR)
+        if found and socket.inet_ntoa(found[20:24]) == address:
+            return name
+    return ""
+
+
+def is_up(name: str) -> bool:
+    """Say whether there is such an interface, and it is up."""
+    found = _ask_of(name, SIOCGIFFLAGS)
+    return bool(found) and bool(struct.unpack_from("<H", found, 16)[0] & IFF_UP)
+
+
+def _ask_of(name: str, what: int) -> bytes:
+    """Return what the kernel says of an interface; nothing of one that is not there or has no such thing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-        for _, name in socket.if_nameindex():
-            try:
-                found = fcntl.ioctl(asker, SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
-            except OSError:  # an interface without an address
-                continue
-            if socket.inet_ntoa(found[20:24]) == address:
-                return name
-    raise LookupError(f"no interface bears {address}")
+        try:
+            return fcntl.ioctl(asker, what, struct.pack("256s", name.encode()[:15]))
+        except OSError:
+            return b""
 
 
 def main(arguments: list[str]) -> int:
     """`NAME LABEL=ADDRESS...`: capture until SIGTERM, cut when asked on tap-NAME.sock."""
     name, *sides = arguments
-    tap = Tap({label: interface_of(address) for label, _, address in (side.partition("=") for side in sides)})
+    tap = Tap({label: address for label, _, address in (side.partition("=") for side in sides)})
     threading.Thread(target=tap.stay_small, daemon=True).start()
+    threading.Thread(target=tap.watch, daemon=True).start()
     threading.Thread(target=serve, args=(f"tap-{name}", tap.cut), daemon=True).start()
     until_stopped()
     tap.end()
     return 0
-
-

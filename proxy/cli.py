@@ -3,51 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
-import getpass
-import ipaddress
 import os
-import secrets
-import socket
-import ssl
 import sys
-import time
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
-from proxy import config, users
+from proxy import config
 from proxy.config import BadSettings, Settings
-from proxy.core.admission import Admission, Allowance
-from proxy.core.auth import Authenticator
-from proxy.core.effects import Effect
-from proxy.core.engine import Engine, Policy
-from proxy.core.listeners import Listener, Listeners
-from proxy.core.location import Location
-from proxy.core.registrar import Terms
-from proxy.core.remedies import NAMES, Remedies
-from proxy.core.route import MappedUser, Router
-from proxy.core.signer import Signer
-from proxy.core.transaction import Times
-from proxy.log import Log
-from proxy.net import tls
-from proxy.net.http import Http
-from proxy.net.key import KeyFileError, load_key
-from proxy.net.resolver import Resolver, system_servers
-from proxy.net.shell import Shell
-from proxy.net.store import Store
-from proxy.net.stream import Limits, Streams
-from proxy.net.udp import UdpSocket
-
-PING_S = 2.0
-KEY_BYTES = 32
-MAX_HEAD = 16_384  # bytes of a message on a connection up to its blank line
-GC_YOUNG = 10_000  # new objects after which the youngest are looked through
-
-
-class CannotServe(Exception):
-    """One line: what is wrong, and what to do."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,18 +19,38 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     try:
         settings, origins = config.load(os.environ, given.config)
-        if given.verb == "check":
-            return check(settings, origins)
-        if given.verb == "user":
-            return user(settings, given.action, given.name)
-        return ping(settings) if given.verb == "ping" else serve(settings)
+        return _do(given, settings, origins)
     except BrokenPipeError:  # whoever read our output has seen enough
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for the flush at exit)
         return 0
-    except (BadSettings, users.BadUsers, CannotServe, KeyFileError, tls.BadTls) as mistakes:
-        for line in str(mistakes).splitlines():
-            print(f"proxy: {line}", file=sys.stderr)
-        return 2
+    except BadSettings as mistakes:
+        return _complain(mistakes)
+
+
+def _do(given: argparse.Namespace, settings: Settings, origins: dict[str, str]) -> int:
+    """Do what the verb says; return the exit status. Raises BadSettings.
+
+    What a verb needs is imported here: a ping, which a health check may ask for all day, needs next to nothing.
+    """
+    if given.verb == "ping":
+        from proxy.ping import ping
+
+        return ping(settings)
+    from proxy.admin import check, user
+    from proxy.serve import MISTAKES, serve
+
+    try:
+        if given.verb == "check":
+            return check(settings, origins)
+        return user(settings, given.action, given.name) if given.verb == "user" else serve(settings)
+    except MISTAKES as mistakes:
+        return _complain(mistakes)
+
+
+def _complain(mistakes: Exception) -> int:
+    for line in str(mistakes).splitlines():
+        print(f"proxy: {line}", file=sys.stderr)
+    return 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -95,261 +76,3 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("action", choices=("add", "remove"))
     verb.add_argument("name")
     return parser
-
-
-# Serving
-
-
-def serve(settings: Settings) -> int:
-    """Serve until a signal comes. Raises CannotServe, BadUsers, BadTls or KeyFileError."""
-    return asyncio.run(_serve(settings))
-
-
-async def _serve(settings: Settings) -> int:
-    log = Log(settings.log, time.monotonic, as_json=settings.log_format == "json")
-    key, store = _state(settings, log)
-    sink: list[Effect] = []
-    location = Location(sink)
-    engine = build_engine(settings, key, location, sink)
-    servers = [_server(each) for each in settings.dns] or system_servers()
-    transports = (*settings.transports, *(["tls"] if settings.tls_certificate else []))
-    families = tuple(sorted({ipaddress.ip_address(ip).version for ip in settings.ip}))
-    resolver = Resolver(servers, time.monotonic, transports, families)
-    shell = Shell(engine, log, resolver, store, durable_first=settings.flush == 0)
-    greeting = await _listen(settings, shell)
-    greeting += _state_of_affairs(settings, engine)
-    if store is not None:
-        count = location.load(store.open(), shell.now())
-        greeting.append(f"SIP proxy journal {_journal(settings)}: {count} bindings")
-    # What is here now stays. Nothing of a call refers to itself, so there is nothing to find in what a busy proxy
-    # keeps, and to look through it would stop every call for half a second.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG, 100, 1_000_000)
-    await shell.run(greeting, _reloader(settings, engine, shell), settings.drain)
-    return 0
-
-
-def build_engine(settings: Settings, key: bytes, location: Location, sink: list[Effect]) -> Engine:
-    """Return an engine for these settings: plain values go in, the core never sees the settings. Raises BadUsers."""
-    remedies = Remedies(**{name: name not in settings.without for name in NAMES})
-    mapping = {name: MappedUser(**given) for name, given in settings.ua_mapping.items()}
-    ports = _ports(settings)
-    listeners = Listeners(
-        Listener(transport, (settings.public_ip(ip), port)) for ip in settings.ip for transport, port in ports
-    )
-    signer = Signer(key)
-    router = Router(listeners, settings.domains, mapping, location, remedies, signer)
-    authenticator = None
-    if settings.users:
-        table = users.load(Path(settings.users), settings.auth_realm)
-        authenticator = Authenticator(settings.auth_realm.encode(), table, settings.algorithms, signer)
-    networks = [ipaddress.ip_network(each) for each in settings.allow]
-    policy = Policy(
-        remedies,
-        Times(settings.t1, settings.t2, settings.t4, settings.timer_c),
-        Terms(settings.expires_min, settings.expires_default, settings.expires_max,
-              service_routes=[each.encode() for each in settings.service_route]),
-        settings.max_transactions,
-        settings.keepalive,
-        settings.keepalive_misses,
-        lambda host: any(ipaddress.ip_address(host) in network for network in networks),
-    )  # fmt: skip
-    rate = float(settings.refused_rate)
-    admission = Admission(Allowance(settings.failures, 10 * settings.failures, 300, rate, 20 * rate))
-    return Engine(listeners, router, location, sink, key, policy, authenticator, admission)
-
-
-async def _listen(settings: Settings, shell: Shell) -> list[str]:
-    """Open every socket; return the lines that say so. Raises CannotServe."""
-    limits = Limits(
-        max_connections=settings.max_connections, max_per_source=settings.max_connections_per_source,
-        idle_s=settings.idle, max_message=settings.max_message, max_head=min(settings.max_message, MAX_HEAD),
-        message_s=settings.message_time, first_message_s=settings.message_time,
-    )  # fmt: skip
-    streams = Streams(shell.receive_from_stream, shell.failed, shell.closed, limits, shell.count)
-    context = _tls(settings, streams)
-    lines = []
-    for ip in settings.ip:
-        for transport, port in _ports(settings):
-            local = (settings.public_ip(ip), port)
-            try:
-                if transport == "udp":
-                    shell.add_udp(UdpSocket((ip, port)), local)
-                else:
-                    await streams.listen(transport, (ip, port), local, context if transport == "tls" else None)
-            except OSError as error:
-                raise CannotServe(
-                    f"cannot listen on {ip}:{port} ({transport}): {error.strerror}; "
-                    "set SIP_PROXY_IP to an address of this machine, SIP_PROXY_PORT to a free port"
-                ) from None
-            lines.append(f"SIP proxy listening on {ip}:{port} ({transport})")
-    shell.streams = streams
-    if settings.http_port:
-        shell.http = Http(shell.pages())
-        try:
-            await shell.http.listen(settings.http_ip, settings.http_port)
-        except OSError as error:
-            raise CannotServe(
-                f"cannot serve /metrics on {settings.http_ip}:{settings.http_port}: {error.strerror}; "
-                "set SIP_PROXY_HTTP_PORT to a free port, or to 0"
-            ) from None
-    return lines
-
-
-def _tls(settings: Settings, streams: Streams) -> ssl.SSLContext | None:
-    """Return the context for accepting connections; None where no TLS is spoken. Raises BadTls."""
-    if not settings.tls_certificate:
-        return None
-    certificate, key, ca, names = _tls_files(settings)
-    streams.client_context = tls.client_context(ca, certificate, key)
-    streams.server_context = tls.server_context(certificate, key, ca, settings.tls_client, names)
-    return streams.server_context
-
-
-def _tls_files(settings: Settings) -> tuple[Path, Path, Path | None, dict[str, tuple[Path, Path]]]:
-    names = {name: (Path(pair[0]), Path(pair[1])) for name, pair in settings.tls_names.items()}
-    ca = Path(settings.tls_ca) if settings.tls_ca else None
-    return Path(settings.tls_certificate), Path(settings.tls_key), ca, names
-
-
-def _reloader(settings: Settings, engine: Engine, shell: Shell) -> Callable[[], list[str]]:
-    """Return what SIGHUP does: users and certificates are read anew; what is broken stays as it was."""
-
-    def reload() -> list[str]:
-        lines = []
-        if engine.identity.authenticator is not None:
-            try:
-                table = users.load(Path(settings.users), settings.auth_realm)
-                engine.identity.authenticator.set_users(table)
-                lines.append(f"SIP proxy reloaded {settings.users}: {len(table)} users")
-            except users.BadUsers as mistakes:
-                lines += [f"SIP proxy keeps its users: {line}" for line in str(mistakes).splitlines()]
-        streams = shell.streams
-        if streams is not None and streams.server_context is not None and streams.client_context is not None:
-            certificate, key, ca, names = _tls_files(settings)
-            try:
-                tls.reload(streams.server_context, certificate, key, ca, names)
-                tls.reload(streams.client_context, certificate, key, ca, {})
-                lines.append(f"SIP proxy reloaded {settings.tls_certificate}")
-            except tls.BadTls as mistake:
-                lines.append(f"SIP proxy keeps its certificate: {mistake}")
-        return lines or ["SIP proxy has nothing to reload: neither a users file nor a certificate is set"]
-
-    return reload
-
-
-def _state(settings: Settings, log: Log) -> tuple[bytes, Store | None]:
-    """Return the key and the journal. Raises CannotServe or KeyFileError."""
-    if not settings.state:
-        return secrets.token_bytes(KEY_BYTES), None
-    folder = Path(settings.state)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        why = f"cannot be made: {error.strerror}"
-        raise CannotServe(f"SIP_PROXY_STATE={folder}: {why}; name a folder that this user can write to") from None
-    return load_key(folder / "key"), Store(_journal(settings), settings.flush, log.line)
-
-
-def _journal(settings: Settings) -> Path:
-    return Path(settings.state) / "bindings.sqlite"
-
-
-def _ports(settings: Settings) -> list[tuple[str, int]]:
-    """Return (transport, port) of everything that is spoken at each address."""
-    ports = [(transport, settings.port) for transport in settings.transports]
-    return [*ports, ("tls", settings.tls_port)] if settings.tls_certificate else ports
-
-
-def _server(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition("#")
-    return (host, int(port)) if host else (text, 53)
-
-
-def _state_of_affairs(settings: Settings, engine: Engine) -> list[str]:
-    lines = []
-    if engine.identity.authenticator is None:
-        lines.append("SIP proxy asks for no passwords: set SIP_PROXY_USERS before strangers reach it")
-    elif warning := users.exposure(Path(settings.users)):
-        lines.append(f"SIP proxy warning: {warning}")
-    if settings.without:
-        lines.append(f"SIP proxy without {', '.join(settings.without)}")
-    if not settings.state:
-        lines.append("SIP proxy keeps its bindings in memory only: set SIP_PROXY_STATE to keep them over a restart")
-    return lines
-
-
-# The other verbs
-
-
-def check(settings: Settings, origins: dict[str, str]) -> int:
-    """Say what the settings mean. Raises what serving would raise, as far as no socket is needed for it."""
-    for key in config.KEYS:
-        value = getattr(settings, key.name)
-        if key.name in origins or value not in ([], {}, ""):
-            print(f"{key.name:<27} {value!r:<30} {origins.get(key.name, 'default')}")
-    print()
-    for ip in settings.ip:
-        for transport, port in _ports(settings):
-            print(f"listens on {ip}:{port} ({transport}), and is known to others as {settings.public_ip(ip)}:{port}")
-    if settings.users:
-        table = users.load(Path(settings.users), settings.auth_realm)
-        print(f"asks for passwords: {len(table)} users of realm {settings.auth_realm} in {settings.users}")
-    else:
-        print("asks for no passwords: whoever reaches it can register as anybody and call its users")
-    if settings.tls_certificate:
-        certificate, key_file, ca, names = _tls_files(settings)
-        tls.server_context(certificate, key_file, ca, settings.tls_client, names)
-        print(f"speaks TLS with {certificate}, which fits its key")
-    secret = Path(settings.state) / "key"
-    if settings.state and secret.exists():
-        load_key(secret)
-    where = f"in {_journal(settings)}, at most {settings.flush:g} s late" if settings.state else "in memory only"
-    print(f"keeps bindings {where}")
-    reach = ", ".join(settings.allow) if settings.allow else "nobody"
-    print(f"lets these send to anywhere without a password: {reach}")
-    if settings.without:
-        print(f"goes without these NAT remedies: {', '.join(settings.without)}")
-    return 0
-
-
-def user(settings: Settings, action: str, name: str) -> int:
-    """Add or remove a user. Raises BadUsers or CannotServe."""
-    if not settings.users:
-        raise CannotServe("SIP_PROXY_USERS is not set: name the users file there, or in --config FILE")
-    path = Path(settings.users)
-    if action == "remove":
-        users.remove(path, name, settings.auth_realm)
-        print(f"{name} is no longer in {path}; send the proxy SIGHUP")
-        return 0
-    if sys.stdin.isatty():
-        password = getpass.getpass(f"password of {name}@{settings.auth_realm}: ")
-    else:
-        password = sys.stdin.readline().rstrip("\n")
-    if not password:
-        raise CannotServe(f"no password was given for {name}: type it, or write it to standard input")
-    users.add(path, name, settings.auth_realm, password, settings.algorithms)
-    print(f"{name} is in {path}, realm {settings.auth_realm}; send the proxy SIGHUP if it runs")
-    return 0
-
-
-def ping(settings: Settings) -> int:
-    """Send an OPTIONS to the proxy that runs with these settings; it is healthy when a 200 comes back."""
-    host = settings.public_ip(settings.ip[0])
-    kind = socket.SOCK_DGRAM if "udp" in settings.transports else socket.SOCK_STREAM
-    written = f"[{host}]" if ":" in host else host
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as asker, suppress(OSError):
-        asker.settimeout(PING_S)
-        asker.connect((host, settings.port))
-        own = "%s:%d" % (written, asker.getsockname()[1])
-        token = secrets.token_hex(8)
-        transport = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
-        asker.send(
-            f"OPTIONS sip:{written}:{settings.port} SIP/2.0\r\n"
-            f"Via: SIP/2.0/{transport} {own};branch=z9hG4bK{token};rport\r\n"
-            f"From: <sip:ping@{own}>;tag={token}\r\nTo: <sip:{written}:{settings.port}>\r\n"
-            f"Call-ID: {token}\r\nCSeq: 1 OPTIONS\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n".encode()
-        )
-        return 0 if asker.recv(4096).startswith(b"SIP/2.0 200 ") else 1
-    return 1

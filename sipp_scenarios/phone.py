@@ -1,7 +1,7 @@
 """A phone made of SIPp: it registers, stays registered, answers any call, and places one when asked.
 
     phone NAME --peer NAME [--then call|wait]     be that phone
-    phone call --from NAME [--count N] ...        ask the phones of the running lab for calls, and the observer
+    phone call --from NAME [--flow NAME] ...      ask the phones of the running lab for calls, and the observer
                                                   for the verdict; exit with it
 
 By UDP SIPp holds one socket, the phone's: while it waits for calls, nobody else can use that address and port. So the
@@ -12,29 +12,29 @@ has a connection of its own, by which it registers, and calls that the phone pla
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import shutil
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from observer.control import PATIENCE_S, ROOM, Request, ask, await_room, serve
-from sipp_scenarios.sipp import ConnectedSipp, Counts, Sipp, transport
+from observer.control import ROOM, Request, serve
+from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, both_ways, one_way, patience, report
+from sipp_scenarios.parts import callee, flows
+from sipp_scenarios.sipp import PORT, ConnectedSipp, Counts, Sipp, transport
 
 EXPIRES_S = 3600
-REFRESH_S = 20.0  # below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120)
-REFRESHES = Path("/tmp/refreshes")  # how often it has refreshed since it was last in calls that were counted
-START_S = 30.0  # for everybody who is needed for a call to be there
+# Below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120).
+REFRESH_S = float(os.environ.get("PHONE_REFRESH_S") or 20)
 TALK_MS = 200
 REGISTER_S = 5.0
-WAITING = Path("/tmp/waiting")
+FILES = Path("/tmp")
 PATIENT = ("-d", str(TALK_MS), "-set", "patient", "1")
-CALL_S = 16.0  # longer than all waits in uac_call.xml together
 RATE_PER_S = 100  # calls that are placed at once start at this rate
 TALK_AT_ONCE_MS = 1000  # so that fifty calls are all up together
 
@@ -42,9 +42,13 @@ TALK_AT_ONCE_MS = 1000  # so that fifty calls are all up together
 class Phone:
     """One phone: its waiting SIPp, and what it can be asked to do."""
 
-    def __init__(self, name: str, peer: str) -> None:
+    def __init__(self, name: str, peer: str, port: int = PORT, files: Path = FILES) -> None:
+        """Make a phone that speaks from `port`; what it writes and belongs to no run goes into `files`."""
         self.name = name
         self._peer = peer
+        self._port = port
+        self._files = files
+        files.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._registered = False
         self._waiting: Sipp | None = None
@@ -76,70 +80,97 @@ class Phone:
                 self._count_refresh(self._refreshes + 1)
 
     def answer(self, request: Request) -> Request:
-        """Do what a request asks: `listen`, `place`, `finish`; see `converse`."""
-        folder = ROOM / "runs" / request["run"] / self.name
+        """Do what a request asks: `register`, `leave`, `listen`, `place`, `finish`; see `legs.converse`."""
+        asked = {
+            "register": self._register_now, "leave": self._leave,
+            "listen": self._listen, "place": self._place, "finish": self._finish,
+        }  # fmt: skip
+        if request["do"] not in asked:
+            raise ValueError(f"a phone cannot {request['do']!r}")
         with self._lock:
-            if request["do"] == "listen":
-                self._stop_waiting()
-                self._wait_for_calls(folder, self._talk(request))
-                self._engaged_until = time.monotonic() + patience(request)
-                return {"listening": True}
-            self._count_refresh(0)
-            if request["do"] == "finish":
-                self._engaged_until = 0.0
-                counts = self._stop_waiting()
-                self._wait_for_calls()
-                return asdict(counts or Counts(0, 0, 0, 1))  # a SIPp has counts: without them there is no check
-            if request["do"] == "place":
-                if self._has_connection:
-                    return asdict(self._place(request, folder))
-                self._stop_waiting()
-                counts = self._place(request, folder)
-                self._wait_for_calls()
-                return asdict(counts)
-        raise ValueError(f"a phone cannot {request['do']!r}")
+            return asked[request["do"]](request)
 
-    def _count_refresh(self, count: int) -> None:
-        self._refreshes = count
-        REFRESHES.write_text(str(count), encoding="ascii")
+    def _register_now(self, _: Request) -> Request:
+        self._stop_waiting()
+        self._register()
+        self._wait_for_calls()
+        return {"registered": self._registered}
 
-    def _place(self, request: Request, folder: Path) -> Counts:
+    def _leave(self, _: Request) -> Request:
+        """Take the binding back. (By TCP it ends with the connection.)"""
+        self._stop_waiting()
+        if not self._has_connection:
+            self._register(expires=0)
+        return {"registered": False}
+
+    def _listen(self, request: Request) -> Request:
+        self._stop_waiting()
+        self._wait_for_calls(self._folder(request), self._talk(request), request.get("flow", "call"))
+        self._engaged_until = time.monotonic() + patience(request)
+        return {"listening": True}
+
+    def _finish(self, _: Request) -> Request:
+        self._count_refresh(0)
+        self._engaged_until = 0.0
+        counts = self._stop_waiting()
+        self._wait_for_calls()
+        return asdict(counts or Counts(0, 0, 0, 1))  # a SIPp has counts: without them there is no check
+
+    def _place(self, request: Request) -> Request:
+        self._count_refresh(0)
+        if not self._has_connection:
+            self._stop_waiting()
         count = request["count"]
         together = ["-l", str(count), "-r", str(RATE_PER_S)] if request["at_once"] else ["-l", "1", "-r", "10"]
-        sipp = self._sipp("uac_call", folder, [*self._talk(request), "-m", str(count), *together])
-        return sipp.wait(CALL_S * (1 if request["at_once"] else count))
+        arguments = [*self._talk(request), "-m", str(count), *together]
+        sipp = self._sipp(f"uac_{request.get('flow', 'call')}", self._folder(request), arguments)
+        counts = sipp.wait(CALL_S * (1 if request["at_once"] else count))
+        if not self._has_connection:
+            self._wait_for_calls()
+        return asdict(counts)
+
+    def _folder(self, request: Request) -> Path:
+        return ROOM / "runs" / str(request["run"]) / self.name
+
+    def _count_refresh(self, count: int) -> None:
+        """Write down how often it has refreshed since it was last in calls that were counted."""
+        self._refreshes = count
+        (self._files / "refreshes").write_text(str(count), encoding="ascii")
 
     def _talk(self, request: Request) -> list[str]:
         duration = TALK_AT_ONCE_MS if request["at_once"] else TALK_MS
         return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
 
-    def _register(self) -> None:
+    def _register(self, expires: int = EXPIRES_S) -> None:
         if self._has_connection:
             return  # whoever waits for calls does
-        arguments = ["-m", "1", *self._registration()]
-        self._tell(self._sipp("uac_register", Path("/tmp/register"), arguments).wait(REGISTER_S).successful == 1)
+        arguments = ["-m", "1", *self._registration(expires)]
+        self._tell(self._sipp("uac_register", self._files / "register", arguments).wait(REGISTER_S).successful == 1)
 
-    def _registration(self) -> list[str]:
-        return ["-key", "expires", str(EXPIRES_S), "-key", "gone", self._gone]
+    def _registration(self, expires: int = EXPIRES_S) -> list[str]:
+        return ["-key", "expires", str(expires), "-key", "gone", self._gone]
 
     def _tell(self, registered: bool) -> None:
         if registered != self._registered or not registered:
             print(f"{self.name}: {'registered' if registered else 'no answer to REGISTER; working on'}", flush=True)
         self._registered = registered
 
-    def _wait_for_calls(self, folder: Path = WAITING, arguments: Sequence[str] = PATIENT) -> None:
+    def _wait_for_calls(
+        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call"
+    ) -> None:
         # Ended by signal: no number of calls ends it.
+        folder = folder or self._files / "waiting"
         if self._has_connection:
-            self._connect(folder, arguments)
+            self._connect(callee(flow), folder, arguments)
         else:
-            self._waiting = self._sipp("uas_call", folder, arguments)
+            self._waiting = self._sipp(callee(flow), folder, arguments)
             self._waiting.listen()
 
-    def _connect(self, folder: Path, arguments: Sequence[str]) -> None:
+    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str]) -> None:
         self._prepare(folder)
         cseq = ["-cid_str", self._call_id, "-base_cseq", str(int(100 * (time.monotonic() - self._started)))]
         who = [*self._who(), *self._registration()]
-        sipp = self._waiting = ConnectedSipp(folder, secrets.token_hex(4), [*who, *cseq, *arguments])
+        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *cseq, *arguments])
         sipp.listen()
         self._tell(sipp.is_registered())
         self._gone = f", <sip:{self.name}@{sipp.address}:{sipp.port};transport={transport()}>;expires=0"
@@ -150,7 +181,7 @@ class Phone:
 
     def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str]) -> Sipp:
         self._prepare(folder)
-        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments])
+        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port)
 
     def _who(self) -> list[str]:
         return ["-key", "me", self.name, "-au", self.name, "-ap", f"{self.name}-secret", "-key", "peer", self._peer]
@@ -158,53 +189,6 @@ class Phone:
     def _prepare(self, folder: Path) -> None:
         if ROOM not in folder.parents:  # nobody's run: its files go with the next one
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def patience(leg: dict[str, Any]) -> float:
-    """Return the seconds that a leg's calls may take at the most, one after another and all failing."""
-    return PATIENCE_S + CALL_S * int(leg["count"])
-
-
-def converse(legs: list[dict[str, Any]], run: str) -> Request:
-    """Have the phones place these calls, and return the observer's verdict: {"text", "exit_code", "folder"}.
-
-    A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee"}. Raises OSError when a phone or the
-    observer does not do its part.
-    """
-    for name in ("alice", "bob", "observer"):
-        await_room(name, START_S)
-    for leg in legs:
-        request = {**leg, "run": run}
-        ask(leg["to"], {"do": "listen", **request})
-        leg[leg["from"]] = ask(leg["from"], {"do": "place", **request}, patience(leg))
-        leg[leg["to"]] = ask(leg["to"], {"do": "finish", **request})
-    return ask("observer", {"run": run, "legs": legs})
-
-
-def both_ways() -> list[dict[str, Any]]:
-    """Return the legs of the first call: each calls once, and each hangs up once; less would hide faults."""
-    return [
-        {"from": "alice", "to": "bob", "count": 1, "at_once": False, "hangup": "callee"},
-        {"from": "bob", "to": "alice", "count": 1, "at_once": False, "hangup": "callee"},
-    ]
-
-
-def one_way(given: argparse.Namespace) -> dict[str, Any]:
-    """Return the leg that the command line asks for."""
-    callee = {"alice": "bob", "bob": "alice"}[given.caller]
-    call = {"from": given.caller, "to": callee, "count": given.count}
-    return {**call, "at_once": given.at_once, "hangup": given.hangup}
-
-
-def report(legs: list[dict[str, Any]], run: str, choose: Callable[[str], str], otherwise: int) -> int:
-    """Have the calls placed, print what is chosen of the verdict, and return its exit code."""
-    try:
-        verdict = converse(legs, run)
-    except OSError as error:
-        print(f"phone: no verdict: {error}", file=sys.stderr, flush=True)
-        return otherwise
-    print(choose(verdict["text"]), flush=True)
-    return int(verdict["exit_code"])
 
 
 def main() -> int:
@@ -218,15 +202,27 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1)
     parser.add_argument("--at-once", action="store_true")
     parser.add_argument("--hangup", choices=("caller", "callee"), default="callee")
+    parser.add_argument("--flow", default="call")
+    parser.add_argument("--register", default="", metavar="NAME,...", help="who registers anew before")
     given = parser.parse_args()
+    if given.flow not in flows():
+        print(f"phone: --flow {given.flow}: unknown; the flows are {', '.join(flows())}", file=sys.stderr)
+        return 2
     if given.name == "call":
         legs = both_ways() if given.caller == "both" else [one_way(given)]
-        return report(legs, given.run, lambda text: text, otherwise=2)
+        legs = [{**leg, "flow": given.flow} for leg in legs]
+        anew = given.register.replace(",", " ").split()
+        return report(legs, given.run, lambda text: text, otherwise=2, anew=anew)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     phone = Phone(given.name, given.peer)
     phone.start()
     threading.Thread(target=phone.keep_registered, daemon=True).start()
-    control = threading.Thread(target=serve, args=(given.name, phone.answer), daemon=True)
+    third = Phone(THIRD, given.name, THIRD_PORT, FILES / THIRD)
+    phones = {given.name: phone, THIRD: third}
+    control = threading.Thread(
+        target=serve, daemon=True,
+        args=(given.name, lambda request: phones[request.get("as", given.name)].answer(request)),
+    )  # fmt: skip
     control.start()
     if given.then == "call":
         # The observer prints ladder and checks; the last word is Alice's.

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-SCENARIOS = Path(__file__).parent
+from sipp_scenarios import stun
+from sipp_scenarios.parts import scenario
+
 PORT = 5060
 START_S = 5.0
 END_S = 8.0  # longer than the longest wait in a scenario
@@ -39,20 +41,32 @@ def transport() -> str:
     return os.environ.get("TRANSPORT") or "udp"
 
 
+def own_address() -> str:
+    """Return the address that this phone has towards its proxy, as the kernel says (a pod may have a new one)."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        asking.connect((os.environ["PROXY_IP"], PORT))  # sends nothing
+        return str(asking.getsockname()[0])
+
+
 class Sipp:
     """A running SIPp on the phone's one address: on its one UDP port, or on a connection of its own."""
 
-    def __init__(self, scenario: str, folder: Path, run: str, arguments: list[str]) -> None:
-        """Start it. `run` is in every branch, tag and Call-ID; `folder` gets statistics and errors."""
+    def __init__(self, name: str, folder: Path, run: str, arguments: list[str], port: int = 0) -> None:
+        """Start it. `run` is in every branch, tag and Call-ID; `folder` gets scenario, statistics and errors.
+
+        `port` is another than the phone's usual one.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self._errors = folder / f"{scenario}-{run}.err"
-        self._statistics = folder / f"{scenario}-{run}.csv"
-        self.address, speaks = os.environ["PHONE_IP"], transport()
-        self.port = PORT if speaks == "udp" else _free_port(self.address)
+        self._errors = folder / f"{name}-{run}.err"
+        self._statistics = folder / f"{name}-{run}.csv"
+        self.address, speaks = own_address(), transport()
+        self._usual = port == 0
+        self.port = (port or PORT) if speaks == "udp" else _free_port(self.address)
+        host, known_port = _known_as((self.address, self.port))
         command = [
-            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", str(SCENARIOS / f"{scenario}.xml"),
+            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", _written(name, folder),
             "-i", self.address, "-mi", self.address, "-p", str(self.port), *SOCKETS[speaks], "-nostdin",
-            "-cid_str", f"{run}-%u", "-key", "run", run,
+            "-cid_str", f"{run}-%u", "-key", "run", run, "-key", "host", host, "-key", "port", str(known_port),
             "-key", "audio_ip", os.environ.get("AUDIO_IP") or self.address,
             "-key", "transport_param", "" if speaks == "udp" else f";transport={speaks}",
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
@@ -70,8 +84,9 @@ class Sipp:
 
     def listen(self) -> None:
         """Return when it holds the phone's port: a packet that comes now is its own. Raises RuntimeError."""
-        octets = reversed(os.environ["PHONE_IP"].split("."))
-        bound = f"{''.join(f'{int(octet):02X}' for octet in octets)}:{PORT:04X}"  # as /proc/net/udp writes it
+        octets = reversed(self.address.split("."))
+        port = PORT if self._usual else self.port
+        bound = f"{''.join(f'{int(octet):02X}' for octet in octets)}:{port:04X}"  # as /proc/net/udp writes it
         deadline = time.monotonic() + START_S
         while bound not in Path("/proc/net/udp").read_text(encoding="ascii"):
             if not self.is_running() or time.monotonic() > deadline:
@@ -129,10 +144,11 @@ class ConnectedSipp(Sipp):
     Calls are its out-of-call scenario then, which its statistics leave out: they are counted by what the scenario logs.
     """
 
-    def __init__(self, folder: Path, run: str, arguments: list[str]) -> None:
-        """Start it."""
+    def __init__(self, called: str, folder: Path, run: str, arguments: list[str]) -> None:
+        """Start it. `called` is the scenario of its calls."""
+        folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / f"uac_register-{run}.log"
-        calls = ["-oocsf", str(SCENARIOS / "uas_call.xml"), "-trace_logs", "-log_file", str(self._log)]
+        calls = ["-oocsf", _written(called, folder), "-trace_logs", "-log_file", str(self._log)]
         super().__init__("uac_register", folder, run, ["-m", "1", "-set", "stays", "1", *calls, *arguments])
 
     def listen(self) -> None:
@@ -162,6 +178,24 @@ class ConnectedSipp(Sipp):
 
     def _logged(self, word: str) -> int:
         return self._log.read_text(encoding="utf-8").count(word) if self._log.exists() else 0
+
+
+def _known_as(own: stun.Address) -> stun.Address:
+    """Return what the phone writes into Via and Contact: its own address, or with STUN_SERVER the one that is seen.
+
+    The server is asked anew by every SIPp: the router may have forgotten what it said before.
+    """
+    server, _, port = os.environ.get("STUN_SERVER", "").partition(":")
+    if not server or transport() != "udp":
+        return own
+    return stun.public_address(own, (server, int(port))) or own
+
+
+def _written(name: str, folder: Path) -> str:
+    """Write a scenario with all its parts into a folder, beside what became of it, and return its path."""
+    path = folder / f"{name}.xml"
+    path.write_text(scenario(name), encoding="utf-8")
+    return str(path)
 
 
 def _free_port(address: str) -> int:

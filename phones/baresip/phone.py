@@ -1,7 +1,8 @@
 """Presses baresip's buttons: the same requests on the same socket as the SIPp phone, so that either can be Alice.
 
-`phone NAME`, with PHONE_IP, PROXY_IP and TRANSPORT in the environment. baresip registers, answers by itself, and is
-told to dial and to hang up by its ctrl_tcp module: JSON in netstrings.
+`phone NAME`, with PROXY_IP and TRANSPORT in the environment. baresip registers, answers by itself, and is told to dial,
+to hold and to hang up by its ctrl_tcp module: JSON in netstrings. With STUN_SERVER its SDP names the address that the
+server saw; its Contact does not, unlike the SIPp phone's: Debian's baresip has no setting for that.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ from pathlib import Path
 from typing import Any
 
 from observer.control import Request, serve
+from sipp_scenarios.sipp import own_address
 
 HOME = Path("/tmp/baresip")
 CERTIFICATES = Path("/tls")
 START_S = 10.0
 CALL_S = 8.0
-TALK_S = 0.2  # how long a call is up before it is hung up
+TALK_S = 0.2  # how long a call is up before the next button is pressed
 SENT_S = 1.0
 ESTABLISHED = "01"  # as /proc/net/tcp writes it
-REFRESH_S = 20  # see sipp_scenarios/phone.py
+REFRESH_S = int(os.environ.get("PHONE_REFRESH_S") or 20)  # see sipp_scenarios/phone.py
 
 CONFIG = """\
 sip_listen {address}:5060
@@ -54,29 +56,78 @@ ACCOUNT = (
     "<sip:{name}@{proxy};transport={transport}>;auth_user={name};auth_pass={name}-secret"
     ";answermode=auto;regint={refresh}"
 )
+STUN = "module stun.so\n"
+STUN_ACCOUNT = ";stunserver=stun:{server};medianat=stun"
 PORTS = {"udp": 5060, "tcp": 5060, "tls": 5061}
+
+UP, ANSWERED, OFFERED = "CALL_ESTABLISHED", "CALL_ANSWERED", "CALL_REMOTE_SDP offer"
+# (flow, role) -> what has to come, and the button that is pressed then, one after another. See sipp_scenarios/README.md
+BUTTONS: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {
+    ("call", "caller"): ((UP, ""),),
+    ("call", "callee"): ((UP, ""),),
+    ("hold", "caller"): ((UP, "hold"), (ANSWERED, "resume"), (ANSWERED, "")),
+    ("hold", "callee"): ((UP, ""), (OFFERED, ""), (OFFERED, "")),
+    ("reinvite", "caller"): ((UP, "reinvite"), (ANSWERED, ""), (OFFERED, "")),
+    ("reinvite", "callee"): ((UP, ""), (OFFERED, "reinvite"), (ANSWERED, "")),
+}
 
 
 class Baresip:
-    """A running baresip; `hang_up` says whether it ends a call that is up."""
+    """A running baresip, and the buttons that are pressed while a call is up."""
 
     def __init__(self, name: str) -> None:
         """Start it. Returns when it has registered, or has tried to."""
+        self._name = name
         self._transport = os.environ.get("TRANSPORT") or "udp"
         self._proxy = f"{os.environ['PROXY_IP']}:{PORTS[self._transport]}"
         self._changed = threading.Condition()
         self._happened: list[str] = []
-        self.hang_up = False
+        self._buttons: list[tuple[str, str]] = []
+        self._planned: list[tuple[str, str]] = []  # nobody has asked: a person may talk
+        self._start()
+
+    def _start(self) -> None:
         control = int(os.environ.get("CONTROL_PORT", "4444"))
+        self._address = own_address()
         self._prepare(control)
         self._process = subprocess.Popen(
             ["baresip", "-f", str(HOME)], stdin=subprocess.DEVNULL, stdout=sys.stdout, stderr=subprocess.STDOUT
         )
         self._socket = self._connect(control)
-        threading.Thread(target=self._listen, daemon=True).start()
+        threading.Thread(target=self._listen, args=(self._socket,), daemon=True).start()
         # The account comes when somebody listens: else the answer to its REGISTER could be missed.
-        self.command("uanew", self._account(name))
+        self._make_account()
+
+    def _make_account(self) -> bool:
+        """Have it register; return whether the proxy has confirmed that."""
+        self.forget()
+        self.command("uanew", self._account())
         self.await_event(("REGISTER_OK", "REGISTER_FAIL"), 1, START_S)
+        return self.count("REGISTER_OK") > 0
+
+    def register(self) -> bool:
+        """Register anew, from the address that the phone has now; return whether the proxy has confirmed that."""
+        if own_address() == self._address and self._process.poll() is None:
+            self.command("uadelall")
+            return self._make_account()
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+        self._start()
+        return self.count("REGISTER_OK") > 0
+
+    def revive(self) -> None:
+        """Start it anew when it has ended by itself: one call that it did not survive is enough."""
+        if self._process.poll() is not None:
+            print(f"baresip has ended by itself ({self._process.returncode}): starting it anew", flush=True)
+            self.register()
+
+    def plan(self, flow: str, role: str, hangs_up: bool) -> None:
+        """Set the buttons for each call that comes, the last of which may hang up. Raises ValueError."""
+        if (flow, role) not in BUTTONS:
+            raise ValueError(f"unsupported: this phone has no buttons for the flow {flow}")
+        *steps, (last, _) = BUTTONS[flow, role]
+        self._planned = [*steps, (last, "hangup" if hangs_up else "")]
 
     def command(self, name: str, parameters: str = "") -> None:
         """Send one command. Raises RuntimeError when baresip has ended."""
@@ -117,20 +168,21 @@ class Baresip:
             time.sleep(0.002)  # pacing of a poll, with a deadline
         return {"up": self.count("CALL_ESTABLISHED"), "ended": self.count("CALL_CLOSED")}
 
-    def _account(self, name: str) -> str:
-        return ACCOUNT.format(name=name, proxy=self._proxy, transport=self._transport, refresh=REFRESH_S)
+    def _account(self) -> str:
+        server = os.environ.get("STUN_SERVER")
+        account = ACCOUNT.format(name=self._name, proxy=self._proxy, transport=self._transport, refresh=REFRESH_S)
+        return account + (STUN_ACCOUNT.format(server=server) if server else "")
 
     def _prepare(self, control: int) -> None:
         HOME.mkdir(parents=True, exist_ok=True)
-        address = os.environ["PHONE_IP"]
-        audio = os.environ.get("AUDIO_IP") or address
-        config = CONFIG
+        audio = os.environ.get("AUDIO_IP") or self._address
+        config = CONFIG + (STUN if os.environ.get("STUN_SERVER") else "")
         if self._transport == "tls":
             config += TLS
             parts = [(CERTIFICATES / name).read_text(encoding="ascii") for name in ("phone.pem", "phone.key")]
             (HOME / "identity.pem").write_text("".join(parts))
         (HOME / "config").write_text(
-            config.format(address=address, audio_address=audio, home=HOME, control=control)
+            config.format(address=self._address, audio_address=audio, home=HOME, control=control)
         )
         (HOME / "accounts").write_text("# none yet\n")
         with wave.open(str(HOME / "silence.wav"), "wb") as silence:
@@ -147,9 +199,9 @@ class Baresip:
                 if self._process.poll() is not None or deadline.wait(0.02):
                     raise RuntimeError("baresip does not open its control port") from None
 
-    def _listen(self) -> None:
+    def _listen(self, said: socket.socket) -> None:
         buffer = b""
-        while data := self._socket.recv(65536):
+        while data := said.recv(65536):
             buffer += data
             while b":" in buffer:
                 length, _, rest = buffer.partition(b":")
@@ -161,10 +213,15 @@ class Baresip:
     def _event(self, message: dict[str, Any]) -> None:
         if not message.get("event"):
             return
-        if message["type"] == "CALL_ESTABLISHED" and self.hang_up:
-            threading.Timer(TALK_S, self.command, ["hangup"]).start()
+        what = message["type"]
+        if what == UP:
+            self._buttons = list(self._planned)
+        if self._buttons and self._buttons[0][0] in (what, f"{what} {message.get('param')}"):
+            _, button = self._buttons.pop(0)
+            if button:
+                threading.Timer(TALK_S, self.command, [button]).start()
         with self._changed:
-            self._happened.append(message["type"])
+            self._happened.append(what)
             self._changed.notify_all()
 
 
@@ -175,22 +232,29 @@ def unacknowledged() -> int:
 
 
 def answer(phone: Baresip, request: Request) -> Request:
-    """`listen`, `place` and `finish`, as the SIPp phone does them; its counts are not SIPp's."""
+    """`register`, `listen`, `place` and `finish`, as the SIPp phone does them; its counts are not SIPp's."""
+    if request["do"] == "register":
+        return {"registered": phone.register()}
     if request["count"] > 1 and request["at_once"]:
         raise ValueError("unsupported: this phone has one line")
+    flow = request.get("flow", "call")
+    if request["do"] != "finish":
+        phone.revive()
     if request["do"] == "listen":
         phone.forget()
-        phone.hang_up = request["hangup"] == "callee"
+        phone.plan(flow, "callee", request["hangup"] == "callee")
         return {"listening": True}
     if request["do"] == "place":
-        phone.hang_up = request["hangup"] == "caller"
+        phone.plan(flow, "caller", request["hangup"] == "caller")
         phone.forget()
         for number in range(request["count"]):
             phone.dial(request["to"])
             phone.await_event(("CALL_CLOSED",), number + 1, CALL_S)
+        phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     if request["do"] == "finish":  # the caller is done: what has not come will not come
         phone.await_event(("CALL_CLOSED",), phone.count("CALL_INCOMING"), CALL_S)
+        phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     raise ValueError(f"a phone cannot {request['do']!r}")
 

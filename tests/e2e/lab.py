@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,16 +18,26 @@ from labkit import call, evidence, settings, stack
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).with_name("scripts")
 COMMAND_S = 180
+EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.txt", "sipp", "proxy.pcap"}
+
+# The labs that tests bring up lie in 198.18.0.0/15, which is for tests (RFC 2544), a /24 each.
+PLACES = range(512)
+LABS_OF_A_RUN = 61
+_names: dict[str, int] = {}  # of this run's labs, and their numbers
 
 
 def subnets(name: str) -> dict[str, str]:
-    """Return project and subnets for a lab of this test run: no other run, and no other lab of this one, meets them."""
-    run = os.getpid() % 250
-    lane = zlib.crc32(name.encode()) % 100
+    """Return project and subnets for the lab of this name: no other lab of this test run meets them.
+
+    Another run on the same machine is as many times LABS_OF_A_RUN /24 away as its process number is.
+    """
+    lab = _names.setdefault(name, len(_names))
+    place = (os.getpid() * LABS_OF_A_RUN + lab) % len(PLACES)
     chosen = {
-        "LAB_PROJECT": f"labtest-{os.getpid()}-{lane}",
-        "HOME_SUBNET": f"10.{100 + lane}.{run}.0/24",
-        "INTERNET_SUBNET": f"198.{18 + lane % 2}.{(run + lane) % 250}.0/24",
+        "LAB_PROJECT": f"labtest-{os.getpid()}-{lab}",
+        "HOME_SUBNET": f"10.{128 + place // 256}.{place % 256}.0/24",
+        "BOB_HOME_SUBNET": f"10.{130 + place // 256}.{place % 256}.0/24",
+        "INTERNET_SUBNET": f"198.{18 + place // 256}.{place % 256}.0/24",
     }
     for variable, (subnet, octet) in settings.HOSTS.items():  # all of them: .env may name some
         chosen[variable] = chosen[subnet].replace(".0/24", f".{octet}")
@@ -106,7 +115,7 @@ class Command:
     def __init__(self, name: str) -> None:
         owned = {
             *settings.DEFAULTS, *settings.HOSTS, "WITHOUT", "ALICE_DOES", "LAB_ALICE", "LAB_BOB", "LAB_TAG", "NAT_TYPE",
-            "LAB_TRANSPORT", "LAB_BOB_TRANSPORT",
+            "LAB_TRANSPORT", "LAB_BOB_TRANSPORT", "LAB_TOPOLOGY", "NAT_TYPE_BOB", "BOB_HOME_SUBNET",
         }  # fmt: skip
         self.environment = {name: value for name, value in os.environ.items() if name not in owned}
         self.environment |= subnets(name)

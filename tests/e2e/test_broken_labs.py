@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -13,59 +12,13 @@ from tests.e2e.lab import ROOT, Command, Run
 pytestmark = pytest.mark.e2e
 
 
-@pytest.mark.parametrize(
-    ("without", "must_fail"),
-    [
-        ("rport", {"answers-to-source", "via-received-rport"}),
-        ("flow", {"no-private-on-internet", "sipp-bob"}),
-        ("received,rport", {"answers-to-source", "via-received-rport", "no-private-on-internet"}),
-    ],
-)
-def test_without_a_remedy_the_call_breaks_where_it_should(command: Command, without: str, must_fail: set[str]) -> None:
-    done = command.run("up", "--without", without)
-    run = command.read(done)
-    assert done.returncode == Exit.FAIL, done.stdout + done.stderr
-    assert run.verdict == "fail"
-    assert must_fail <= run.failed, run.explain()
-    assert {"nat-kind", "no-leak"}.isdisjoint(run.failed), run.explain()
-    assert "verdict: FAIL" in done.stdout
-    evidence = {path.name for path in run.folder.iterdir()}
-    assert evidence >= {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.txt", "sipp", "proxy.pcap"}
-    repeat = (run.folder / "repeat.txt").read_text(encoding="utf-8")
-    assert repeat.endswith(f"./lab up --without {without}\n")
-    assert f"LAB_PROJECT={command.project}" in repeat
-    assert "MASQUERADE" in (run.folder / "nat.txt").read_text(encoding="utf-8")
-    assert "SIP proxy without" in (run.folder / "containers.log").read_text(encoding="utf-8")
-
-
-def test_without_contact_neither_bobs_bye_nor_his_ack_reaches_alice(command: Command) -> None:
-    done = command.run("up", "--without", "contact")
-    run = command.read(done)
-    assert done.returncode == Exit.FAIL, done.stdout + done.stderr
-    assert {"contact-public", "no-private-on-internet", "sipp-alice", "sipp-bob"} <= run.failed, run.explain()
-    alice = command_address(run.folder, "alice")
-    for method in ("BYE", "ACK"):
-        seen = [row for row in run.messages if row["first_line"].startswith(f"{method} sip:alice@")]
-        assert seen, method
-        assert not [row for row in seen if row["tap"] == "nat-lan"], method
-        assert [row for row in seen if row["tap"] == "core" and row["destination"].startswith(alice)], method
-
-
-def command_address(folder: Path, name: str) -> str:
-    """The private address that this phone registered, as its own REGISTER says."""
-    rows = json.loads((folder / "story.json").read_text(encoding="utf-8"))["messages"]
-    register = next(row for row in rows if row["first_line"].startswith("REGISTER") and f"sip:{name}@" in str(row))
-    return str(register["source"]).partition(":")[0]
-
-
-def without_guard(tmp_path: Path, chain: str) -> str:
-    """Return the service `nat` of an overlay in which the router lacks the guard of one chain (INPUT or FORWARD)."""
-    rules = (ROOT / "nat" / "kinds" / "home.sh").read_text(encoding="utf-8")
-    guard = f"iptables -A {chain} -i"
-    assert rules.count(guard) == 1
-    broken = tmp_path / "home.sh"
-    broken.write_text("\n".join(line for line in rules.splitlines() if not line.startswith(guard)) + "\n")
-    return f"  nat: {{volumes: ['{broken}:/nat/kinds/home.sh:ro']}}\n"
+def without_guard(tmp_path: Path, rules: str, guard: str) -> str:
+    """Return the service `nat` of an overlay in which the router lacks one line of one file of its rules."""
+    lines = (ROOT / "nat" / "rules" / rules).read_text(encoding="utf-8").splitlines()
+    assert lines.count(guard) == 1
+    broken = tmp_path / rules
+    broken.write_text("".join(f"{line}\n" for line in lines if line != guard))
+    return f"  nat: {{volumes: ['{broken}:/srv/nat/rules/{rules}:ro']}}\n"
 
 
 def broken_run(command: Command, tmp_path: Path, overlay: str) -> Run:
@@ -81,9 +34,10 @@ def broken_run(command: Command, tmp_path: Path, overlay: str) -> Run:
 
 
 def test_a_router_without_its_input_guard_is_a_broken_lab(command: Command, tmp_path: Path) -> None:
-    run = broken_run(command, tmp_path, "services:\n" + without_guard(tmp_path, "INPUT"))
+    router = without_guard(tmp_path, "peer-first-kept.sh", "iptables -A LAB_INPUT -j DROP")
+    run = broken_run(command, tmp_path, f"services:\n{router}")
     assert "nat-kind" in run.failed
-    assert "peer-speaks-first: declared kept, measured lost" in run.explain()
+    assert "peer-first: declared kept, measured lost" in run.explain()
 
 
 def test_every_leak_between_the_networks_is_found_and_the_lab_is_broken(command: Command, tmp_path: Path) -> None:
@@ -95,7 +49,7 @@ def test_every_leak_between_the_networks_is_found_and_the_lab_is_broken(command:
         tmp_path,
         "services:\n"
         f"  core: {{networks: {{home: {{ipv4_address: {home}.50}}}}}}\n"
-        + without_guard(tmp_path, "FORWARD")
+        + without_guard(tmp_path, "filtering-address-and-port-dependent.sh", "iptables -A LAB_IN -j DROP")
         + "networks: {home: {driver_opts: {com.docker.network.bridge.inhibit_ipv4: 'false'}}}\n",
     )
     assert "no-leak" in run.failed

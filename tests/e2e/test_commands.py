@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 
 import pytest
 
@@ -13,46 +14,62 @@ from labkit.images import ensure
 from labkit.outcome import Exit
 from labkit.settings import HOSTS, ROOT, load
 from labkit.subnets import ROUTES, host_routes
-from tests.e2e.lab import Command, docker, subnets
+from tests.e2e.lab import EVIDENCE, Command, docker, subnets
 
 pytestmark = pytest.mark.e2e
 
 
-def test_up_call_up_down(command: Command) -> None:
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Command]:
+    """`./lab`, typed in one project by tests that each begin with `up`, whatever stands there."""
+    typed = Command("standing")
+    yield typed
+    typed.run("down")
+
+
+def test_up_without_a_remedy_fails_and_leaves_its_evidence_and_the_lab(standing: Command) -> None:
+    done = standing.run("up", "--without", "record_route")
+    assert done.returncode == Exit.FAIL, done.stdout + done.stderr
+    run = standing.read(done)
+    assert run.verdict == "fail"
+    assert {"record-route", "in-dialog-through-proxy"} <= run.failed, run.explain()
+    assert {"nat-kind", "no-leak"}.isdisjoint(run.failed), run.explain()
+    assert "verdict: FAIL" in done.stdout
+    assert {path.name for path in run.folder.iterdir()} >= EVIDENCE
+    repeat = (run.folder / "repeat.txt").read_text(encoding="utf-8")
+    assert repeat.endswith("./lab up --without record_route\n")
+    assert f"LAB_PROJECT={standing.project}" in repeat
+    assert "MASQUERADE" in (run.folder / "nat.txt").read_text(encoding="utf-8")
+    assert "SIP proxy without record_route" in (run.folder / "containers.log").read_text(encoding="utf-8")
+
+
+def test_up_heals_a_lab_without_a_remedy_and_then_up_call_down(standing: Command) -> None:
+    """The remedy is back because the lab is another one: `up` starts it anew."""
     started = time.monotonic()
-    first = command.run("up")
+    first = standing.run("up")
     assert first.returncode == Exit.PASS, first.stdout + first.stderr
     assert time.monotonic() - started < 30  # 10 s on an idle machine; a test must not fail for its neighbours
     assert "verdict: PASS" in first.stdout
     assert "── INVITE bob ─" in first.stdout
 
-    label = f"label=com.docker.compose.project={command.project}"
+    label = f"label=com.docker.compose.project={standing.project}"
     before = docker("ps", "--quiet", "--filter", label)
-    again = command.run("up")
+    again = standing.run("up")
     assert again.returncode == Exit.PASS, again.stdout + again.stderr
     assert docker("ps", "--quiet", "--filter", label) == before, "up while up must not start anything anew"
 
-    called = command.run("call", "--from", "bob", "--count", "3")
+    called = standing.run("call", "--from", "bob", "--count", "3")
     assert called.returncode == Exit.PASS, called.stdout + called.stderr
     assert "bob → alice × 3" in called.stdout
 
-    down = command.run("down")
+    down = standing.run("down")
     assert down.returncode == Exit.PASS
-    assert command.traces() == ""
+    assert standing.traces() == ""
 
-    nothing = command.run("down")
+    nothing = standing.run("down")
     assert (nothing.returncode, nothing.stderr) == (Exit.PASS, "lab: nothing is up\n")
-    call = command.run("call")
+    call = standing.run("call")
     assert (call.returncode, call.stderr) == (Exit.USAGE, "lab: no lab is up: `./lab up` starts one\n")
-
-
-def test_without_record_route_requests_pass_by_the_proxy_and_up_again_heals_the_lab(command: Command) -> None:
-    done = command.run("up", "--without", "record_route")
-    assert done.returncode == Exit.FAIL, done.stdout + done.stderr
-    run = command.read(done)
-    assert {"record-route", "in-dialog-through-proxy"} <= run.failed, run.explain()
-    healed = command.run("up")
-    assert healed.returncode == Exit.PASS, healed.stdout + healed.stderr
 
 
 def test_ctrl_c_in_the_middle_of_up_leaves_nothing_behind(command: Command) -> None:

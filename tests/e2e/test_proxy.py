@@ -1,4 +1,4 @@
-"""The proxy through the real NAT: killed, asked for passwords, with packets lost, and told to call names."""
+"""The proxy through the real NAT: killed, without its remedies, asked for passwords, with packets lost, told names."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from labkit import evidence, settings, stack
 from labkit.outcome import Exit
-from tests.e2e.lab import SCRIPTS, Command, Lab, Run, docker
+from tests.e2e.lab import EVIDENCE, SCRIPTS, Command, Lab, Run, docker
 
 pytestmark = pytest.mark.e2e
 
@@ -183,6 +183,56 @@ def arrivals(run: Run, first: str, address: str) -> list[Row]:
     ]  # fmt: skip
 
 
+# Without its remedies
+
+
+@contextmanager
+def without(lab: Lab, remedies: str) -> Iterator[None]:
+    """The proxy lacks these remedies."""
+    kill(lab, f"SIP_PROXY_WITHOUT={remedies}")
+    try:
+        yield
+    finally:
+        kill(lab)
+
+
+@pytest.mark.parametrize(
+    ("remedies", "must_fail"),
+    [
+        ("rport", {"answers-to-source", "via-received-rport"}),
+        ("flow", {"no-private-on-internet", "sipp-bob"}),
+        ("received,rport", {"answers-to-source", "via-received-rport", "no-private-on-internet"}),
+    ],
+)
+def test_without_a_remedy_the_call_breaks_where_it_should(
+    lab: Lab, capfd: pytest.CaptureFixture[str], remedies: str, must_fail: set[str]
+) -> None:
+    with without(lab, remedies):
+        run = lab.call()
+    assert run.code == Exit.FAIL, run.explain()
+    assert run.verdict == "fail"
+    assert must_fail <= run.failed, run.explain()
+    assert {"nat-kind", "no-leak"}.isdisjoint(run.failed), run.explain()
+    assert "verdict: FAIL" in capfd.readouterr().out
+    assert {path.name for path in run.folder.iterdir()} >= EVIDENCE
+    assert "MASQUERADE" in (run.folder / "nat.txt").read_text(encoding="utf-8")
+    log = (run.folder / "containers.log").read_text(encoding="utf-8")
+    assert f"SIP proxy without {remedies.replace(',', ', ')}\n" in log
+
+
+def test_without_contact_neither_bobs_bye_nor_his_ack_reaches_alice(lab: Lab) -> None:
+    with without(lab, "contact"):
+        run = lab.call()
+    assert run.code == Exit.FAIL, run.explain()
+    assert {"contact-public", "no-private-on-internet", "sipp-alice", "sipp-bob"} <= run.failed, run.explain()
+    for method in ("BYE", "ACK"):
+        seen = [row for row in run.messages if row["first_line"].startswith(f"{method} sip:alice@")]
+        assert seen, method
+        assert not [row for row in seen if row["tap"] == "nat-lan"], method
+        alice = lab.settings.values["ALICE_IP"]
+        assert [row for row in seen if row["tap"] == "core" and row["destination"].startswith(alice)], method
+
+
 # Passwords
 
 
@@ -293,15 +343,16 @@ def test_what_the_router_lost_is_sent_again_in_time_and_the_call_is_one_call(lab
     assert run.failed <= {"sipp-alice", "sipp-bob", "in-dialog-through-proxy"}, run.explain()
 
 
-def test_nothing_is_sent_again_where_nothing_is_lost(standing: Standing) -> None:
-    rows = standing.first.messages
+def test_nothing_is_sent_again_where_nothing_is_lost(lab: Lab) -> None:
+    run = lab.call()
+    rows = run.messages
     ends = {seen["destination"].partition(":")[0] for seen in rows}
     found = [
         gaps
         for tap in ("nat-lan", "nat-wan", "proxy")
         for what in ("INVITE ", "ACK ", "BYE ", "SIP/2.0 ")
         for end in ends
-        for gaps in intervals(standing.first, tap, what, end)
+        for gaps in intervals(run, tap, what, end)
     ]
     assert len(found) > 20
     assert not any(found)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from proxy import config
 from proxy.log import STRANGERS_LINES_PER_S
-from tests.unit.process import ROOT, free_port, run, serving
+from tests.unit.process import ROOT, environment, free_port, run, serving
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -35,6 +37,19 @@ def test_a_signal_right_after_the_greeting_stops_it_cleanly() -> None:
 def test_nobody_answers_a_ping_where_nobody_listens() -> None:
     done = run("ping", port=free_port())
     assert (done.returncode, done.stdout, done.stderr) == (1, "", "")
+
+
+@pytest.mark.parametrize(("verb", "needs_them"), [("ping", False), ("check", True)])
+def test_a_ping_needs_neither_engine_nor_sockets_of_ours(verb: str, needs_them: bool) -> None:
+    """A health check asks every 100 ms until the proxy is there: it must cost next to nothing."""
+    asking = f"import sys; from proxy.cli import main; main(['{verb}']); print('loaded', *sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", asking], cwd=ROOT, env=environment(free_port()), capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    loaded = set(done.stdout.splitlines()[-1].split())
+    heavy = {"asyncio", "ssl", "sqlite3", "proxy.core.engine", "proxy.net.shell"}
+    assert heavy & loaded == (heavy if needs_them else set())
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_2() -> None:

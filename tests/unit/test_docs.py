@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from docs import diagrams
+from docs import diagrams, nats
+from labkit.nat import VERBS
+from nat import kinds
 from proxy.core import transaction
 from proxy.core.transaction import TABLES, Times
 
@@ -44,3 +46,32 @@ def test_every_timer_of_the_diagrams_is_in_the_table() -> None:
     used = set(re.findall(r"timer ([A-Z])\b", page)) | set(re.findall(r"start ([A-Z])\b", page))
     assert used == set("ABDEFGHIJKLM")
     assert used < set(re.findall(r"^\| ([A-Z]) \|", page, re.MULTILINE))
+
+
+def test_the_page_of_the_kinds_is_what_the_script_makes() -> None:
+    assert nats.PAGE.read_text(encoding="utf-8") == nats.page(), "python -m docs.nats"
+
+
+def test_the_page_has_every_axis_kind_and_verb_in_a_row_of_its_own() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)", nats.page(), re.MULTILINE)
+    assert rows == [*kinds.AXES, *kinds.PRESETS, *VERBS]
+
+
+def test_the_page_changes_with_the_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = nats.page()
+    monkeypatch.setitem(kinds.PRESETS["hairpin"].profile, "hairpin", "internal")
+    assert "**hairpin internal**" in nats.page()
+    assert nats.page() != before
+
+
+def test_an_axis_without_words_is_no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(kinds.AXES, "colour", ("red", "blue"))
+    with pytest.raises(KeyError):
+        nats.page()
+
+
+def test_every_row_has_as_many_cells_as_its_head() -> None:
+    tables = re.findall(r"(?:^\|.*\n)+", nats.page(), re.MULTILINE)
+    assert len(tables) == 3
+    for table in tables:
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1

@@ -10,7 +10,10 @@ import secrets
 import socket
 
 PORT = 5094
-own, proxy = os.environ["PHONE_IP"], os.environ["PROXY_IP"]
+proxy = os.environ["PROXY_IP"]
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:  # the kernel knows which address this phone has
+    asking.connect((proxy, 5060))
+    own = asking.getsockname()[0]
 uri = f"sip:{proxy}:5060"
 call = secrets.token_hex(8)
 count = 0

@@ -18,6 +18,7 @@ import pytest
 
 from labkit.outcome import Exit
 from labkit.settings import ROOT
+from nat.kinds import PRESETS, parse
 
 NOBODY = 65534
 COREUTILS = ("dirname", "id")  # all that the door asks for
@@ -41,7 +42,7 @@ class Machine:
         # A copy: the checkout may lie in a folder that only its owner can enter.
         self._copy = path / "checkout"
         self._copy.mkdir()
-        for name in ("lab", "labkit", "nat", "phones", "compose.yaml"):
+        for name in ("lab", "labkit", "nat", "phones", "sipp_scenarios", "topologies", "compose.yaml"):
             source = ROOT / name
             if source.is_dir():
                 shutil.copytree(source, self._copy / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -104,7 +105,7 @@ def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["no verb", "up, call, down, test, doctor", "./lab help"]),
+        ([], ["no verb", "up, call, nat, nats, measure, reflector, down, test", "./lab help"]),
         (["fly"], ["fly", "./lab help"]),
         (["up", "--fast"], ["--fast", "./lab help"]),
         (["up", "now"], ["now", "./lab help"]),
@@ -120,6 +121,17 @@ def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["call", "--count", "1001"], ["--count 1001: must be from 1 to 1000"]),
         (["call", "--hangup", "nobody"], ["--hangup", "caller", "callee"]),
         (["down", "--all"], ["--all", "./lab help"]),
+        (["up", "--nat", "symetric"], ["--nat symetric: unknown; nearest: symmetric"]),
+        (["up", "--nat", "cgnat,hairpin=external"], ["no router is hairpin with layers=2", "nearest: layers=1"]),
+        (["up", "--nat", "nowhere.toml"], ["--nat nowhere.toml: No such file"]),
+        (["up", "--bob-nat", "cgnat"], ["--bob-nat cgnat", "--topology two-homes only"]),
+        (["up", "--topology", "ring", "--nat", "x"], ["--topology ring: unknown; the topologies", "--nat x: unknown"]),
+        (["nats", "symetric"], ["nats: symetric: unknown; nearest: symmetric"]),
+        (["nats", "home", "cgnat"], ["cgnat", "./lab help"]),
+        (["nat", "xyzzy"], ["nat xyzzy: unknown; the verbs are set, lifetime"]),
+        (["nat", "rebnd"], ["nat rebnd: unknown; nearest: rebind"]),
+        (["nat", "set", "symetric"], ["nat set: symetric: unknown; nearest: symmetric"]),
+        (["nat", "--home", "carol", "show"], ["carol", "alice", "bob"]),
     ],
 )
 def test_what_cannot_be_meant_is_answered_in_one_line(
@@ -131,7 +143,8 @@ def test_what_cannot_be_meant_is_answered_in_one_line(
 def test_help_lists_every_verb_and_what_exit_codes_mean(machine: Machine) -> None:
     done = machine.lab("help")
     assert (done.returncode, done.stderr) == (Exit.PASS, "")
-    for word in ("up", "call", "down", "test", "doctor", "exit codes: 0 pass, 1 the call failed, 2 usage"):
+    for word in ("up", "call", "nat", "nats", "measure", "reflector", "down", "test", "doctor", "NAT_TYPE_BOB",
+                 "exit codes: 0 pass, 1 the call failed, 2 usage"):  # fmt: skip
         assert word in done.stdout
 
 
@@ -139,6 +152,32 @@ def test_a_verb_explains_itself(machine: Machine) -> None:
     done = machine.lab("call", "--help")
     assert (done.returncode, done.stderr) == (Exit.PASS, "")
     assert "--count" in done.stdout
+
+
+def test_nat_without_a_verb_lists_the_verbs(machine: Machine) -> None:
+    done = machine.lab("nat")
+    assert (done.returncode, done.stderr) == (Exit.PASS, "")
+    verbs = [line.split()[2] for line in done.stdout.splitlines()]
+    assert verbs == [
+        "set", "lifetime", "rebind", "change-ip", "reboot", "flush", "block-udp", "loss", "delay", "drop-next", "clear",
+        "show", "outlive", "rules",
+    ]  # fmt: skip
+
+
+def test_nats_lists_every_kind_though_there_is_nobody_to_ask_for_the_kernel(machine: Machine) -> None:
+    done = machine.lab("nats")
+    assert (done.returncode, done.stderr) == (Exit.PASS, "")
+    listed = [line.split()[0] for line in done.stdout.splitlines() if line.endswith("not asked")]
+    assert listed == list(PRESETS)
+    assert done.stdout.endswith("Not asked: no image yet (`./lab up` builds it).\n")
+
+
+def test_nats_with_a_kind_has_every_axis_of_it(machine: Machine) -> None:
+    done = machine.lab("nats", "symmetric,lifetime=45")
+    assert (done.returncode, done.stderr) == (Exit.PASS, "")
+    said = dict(line.split()[:2] for line in done.stdout.splitlines() if line.startswith("  "))
+    assert said == {axis: str(value) for axis, value in parse("symmetric,lifetime=45").profile.items()}
+    assert "its rules: not asked: no image yet" in done.stdout
 
 
 def test_a_wrong_setting_is_answered_in_one_line(machine: Machine) -> None:
@@ -192,15 +231,16 @@ def test_where_no_engine_runs_no_lab_is_up(machine: Machine, docker: str | None)
     if docker:
         machine.has("docker", docker)
     assert_mistake(machine.lab("call"), "no lab is up", "./lab up")
+    assert_mistake(machine.lab("nat", "--home", "bob", "loss", "5"), "no lab is up", "./lab up")
     down = machine.lab("down")
     assert (down.returncode, down.stdout) == (Exit.PASS, "")
     assert down.stderr == "lab: nothing is up: no Docker engine runs here\n"
 
 
-@pytest.mark.parametrize("verb", ["call", "down"])
-def test_a_daemon_out_of_reach_may_well_have_a_lab(machine: Machine, verb: str) -> None:
+@pytest.mark.parametrize("words", [["call"], ["down"], ["nat", "show"], ["nats"]])
+def test_a_daemon_out_of_reach_may_well_have_a_lab(machine: Machine, words: list[str]) -> None:
     machine.has("docker", FORBIDDEN)
-    assert_mistake(machine.lab(verb), "this user may not talk to the Docker daemon")
+    assert_mistake(machine.lab(*words), "this user may not talk to the Docker daemon")
 
 
 def test_the_doctor_names_every_lack_with_its_remedy(machine: Machine) -> None:

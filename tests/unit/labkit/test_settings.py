@@ -1,22 +1,25 @@
-"""Two subnets and a name make a lab; what no lab can have is said, all of it at once."""
+"""Subnets and a name make a lab; what no lab can have is said, all of it at once."""
 
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
 from labkit import settings
 from labkit.outcome import Mistake
-from labkit.settings import HOSTS, REMEDIES, ROOT, load, remember
+from labkit.settings import HOSTS, REMEDIES, ROOT, TOPOLOGIES, kind_text, load, load_running, remember
+from nat import kinds
 
 
 @pytest.fixture(autouse=True)
 def dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty .env, and an environment that says nothing of the lab."""
-    for name in [*settings.DEFAULTS, *HOSTS, "NAT_TYPE", "BASE_IMAGE", "LAB_OVERLAY", "LAB_TRANSPORT",
-                 "LAB_BOB_TRANSPORT"]:  # fmt: skip
+    for name in [*settings.DEFAULTS, settings.BOB_HOME, *HOSTS, "NAT_TYPE", "NAT_TYPE_BOB", "LAB_TOPOLOGY",
+                 "BASE_IMAGE", "LAB_OVERLAY", "LAB_TRANSPORT", "LAB_BOB_TRANSPORT"]:  # fmt: skip
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(settings, "DOTENV", tmp_path / ".env")
     return tmp_path / ".env"
@@ -30,12 +33,22 @@ def test_the_defaults_are_the_contract() -> None:
         "NAT_WAN_IP": "198.51.100.20", "PROXY_IP": "198.51.100.10", "BOB_IP": "198.51.100.200",
         "CORE_IP": "198.51.100.1", "REFLECTOR_IP": "198.51.100.30", "REFLECTOR_IP2": "198.51.100.31",
         "INTERNET_GATEWAY": "198.51.100.254",
+        # a second public address, and those that phones have where nothing is translated
+        "NAT_WAN_IP2": "198.51.100.21", "ALICE_FACE_IP": "198.51.100.100",
+        # Bob in a home of his own, and in hers
+        "NAT_BOB_WAN_IP": "198.51.100.40", "NAT_BOB_WAN_IP2": "198.51.100.41", "BOB_FACE_IP": "198.51.100.140",
+        "BOB_HOME_GATEWAY": "10.77.2.254", "NAT_BOB_LAN_DOCKER_IP": "10.77.2.1", "BOB_HOME_DOCKER_IP": "10.77.2.100",
+        "BOB_HOME_IP": "10.77.1.110", "BOB_HOME_FACE_IP": "198.51.100.110",
     }  # fmt: skip
+    assert [lab.values[name] for name in ("LAB_TOPOLOGY", "NAT_TYPE", "NAT_TYPE_BOB")] == ["one-home", "home", "home"]
+    assert [path.name for path in lab.files] == ["compose.yaml"]
 
 
-@pytest.mark.parametrize("name", sorted(HOSTS))
+@pytest.mark.parametrize("name", [*sorted(HOSTS), "HOME_SUBNET", "INTERNET_SUBNET", "BOB_HOME_SUBNET", "NAT_TYPE_BOB"])
 def test_what_compose_defaults_to_is_what_is_derived(name: str) -> None:
-    assert f"${{{name}:-{load().values[name]}}}" in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    files = [ROOT / "compose.yaml", *(ROOT / "topologies").glob("*.yaml")]
+    text = "".join(path.read_text(encoding="utf-8") for path in files)
+    assert set(re.findall(rf"\$\{{{name}:-([^}}]*)}}", text)) == {load().values[name]}
 
 
 def test_the_addresses_follow_from_the_subnets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +56,17 @@ def test_the_addresses_follow_from_the_subnets(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("INTERNET_SUBNET", "198.18.4.0/24")
     values = load().values
     assert (values["ALICE_IP"], values["NAT_WAN_IP"]) == ("10.90.3.100", "198.18.4.20")
+    assert (values["BOB_HOME_SUBNET"], values["BOB_HOME_GATEWAY"]) == ("10.90.4.0/24", "10.90.4.254")
+
+
+def test_after_the_last_subnet_comes_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME_SUBNET", "10.90.255.0/24")
+    assert load().values["BOB_HOME_SUBNET"] == "10.90.254.0/24"
+
+
+def test_bobs_home_may_have_another_subnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOB_HOME_SUBNET", "172.30.9.0/24")
+    assert load(topology="two-homes").values["NAT_BOB_LAN_DOCKER_IP"] == "172.30.9.1"
 
 
 def test_one_address_can_be_another(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +102,141 @@ def test_another_phone_is_one_more_compose_file() -> None:
     assert [path.name for path in load(alice="baresip").files] == ["compose.yaml", "baresip.yaml"]
     assert [path.name for path in load(bob="baresip").files] == ["compose.yaml", "baresip-bob.yaml"]
     assert all(path.is_file() for path in load(alice="baresip", bob="baresip").files)
+
+
+# ── topologies and kinds of NAT ───────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.parametrize(
+    ("topology", "files", "kind", "routers", "subnets"),
+    [
+        ("one-home", [], "home", {"alice": "nat"}, 2),
+        ("two-homes", ["two-homes.yaml"], "home", {"alice": "nat", "bob": "nat-bob"}, 3),
+        ("same-home", ["same-home.yaml"], "home", {"alice": "nat"}, 2),
+        ("cgnat", [], "cgnat", {"alice": "nat"}, 2),
+        ("no-nat", [], "none", {"alice": "nat"}, 2),
+    ],
+)
+def test_a_topology_is_an_overlay_or_a_kind(
+    topology: str, files: list[str], kind: str, routers: dict[str, str], subnets: int
+) -> None:
+    lab = load(topology=topology, alice="baresip")
+    assert [path.name for path in lab.files] == ["compose.yaml", *files, "baresip.yaml"]
+    assert all(path.is_file() for path in lab.files)
+    assert (lab.values["NAT_TYPE"], lab.routers, len(lab.subnets)) == (kind, routers, subnets)
+    assert lab.values["LAB_TOPOLOGY"] == (topology if files else "one-home")
+
+
+def test_the_topologies_are_all_tried_here() -> None:
+    assert set(TOPOLOGIES) == {"one-home", "two-homes", "same-home", "cgnat", "no-nat"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "text"),
+    [
+        ("symmetric", "symmetric"),
+        (" cgnat , lifetime=5", "cgnat,lifetime=5"),
+        ("mapping=address-dependent,lifetime=45", "mapping=address-dependent,lifetime=45"),
+        ("lifetime=30", "home"),
+    ],
+)
+def test_a_kind_is_a_name_or_axes(asked: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load(nat=asked).values["NAT_TYPE"] == text
+    monkeypatch.setenv("NAT_TYPE", asked)
+    assert load().values["NAT_TYPE"] == text
+    assert load(nat="full-cone").values["NAT_TYPE"] == "full-cone"  # an option counts more
+
+
+@pytest.mark.parametrize(
+    ("toml", "text"),
+    [
+        ('what = "mine"\nmapping = "address-dependent"\nlifetime = 45\n', "mapping=address-dependent,lifetime=45"),
+        ('mapping = "address-and-port-dependent"\n', "symmetric"),
+        ("", "home"),
+    ],
+)
+def test_a_kind_may_be_a_file(toml: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "customer.toml"
+    path.write_text(toml)
+    lab = load(nat=str(path))
+    assert lab.values["NAT_TYPE"] == text
+    assert kinds.parse(text).profile == kinds.from_table(tomllib.loads(toml), "customer").profile
+
+
+@pytest.mark.parametrize("name", kinds.PRESETS)
+def test_the_text_of_a_kind_is_read_as_itself(name: str) -> None:
+    assert kind_text(name) == name
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file or directory"),
+        (b"mapping = ", "Invalid value"),
+        (b"\xff", "codec can't decode"),
+        (b"colour = 1", "colour=1: no such axis; known: mapping"),
+        (b"lifetime = 0", "no router is lifetime=0 with filtering=address-and-port-dependent"),
+    ],
+)
+def test_a_file_that_says_no_kind_is_answered_in_one_line(
+    content: bytes | None, complaint: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "customer.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(Mistake) as mistake:
+        load(nat=str(path))
+    assert str(mistake.value).startswith(f"--nat {path}: ")
+    assert complaint in str(mistake.value)
+    assert "\n" not in str(mistake.value)
+
+
+def test_bob_has_a_router_of_any_kind_where_he_has_a_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    lab = load(nat="symmetric", bob_nat="cgnat,lifetime=5", topology="two-homes")
+    assert (lab.values["NAT_TYPE"], lab.values["NAT_TYPE_BOB"]) == ("symmetric", "cgnat,lifetime=5")
+    with pytest.raises(Mistake, match="--bob-nat cgnat: Bob has a router with --topology two-homes only"):
+        load(bob_nat="cgnat")
+    monkeypatch.setenv("NAT_TYPE_BOB", "full-cone")
+    assert load(topology="two-homes").values["NAT_TYPE_BOB"] == "full-cone"
+    assert load().values["NAT_TYPE_BOB"] == "home"  # nobody asks for it
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"nat": "symetric"}, "--nat symetric: unknown; nearest: symmetric"),
+        ({"nat": "cgnat,alg=yes"}, "--nat cgnat,alg=yes: alg=yes: unknown; alg is one of off, on"),
+        ({"nat": "lifetime=0"}, "--nat lifetime=0: no router is lifetime=0 with"),
+        ({"nat": "symmetric", "topology": "cgnat"}, "--nat symmetric: the topology cgnat is one home with --nat cgnat"),
+        ({"bob_nat": "x", "topology": "two-homes"}, "--bob-nat x: unknown; known: home, none,"),
+        ({"topology": "three-homes"}, "--topology three-homes: unknown; the topologies are one-home, two-homes,"),
+    ],
+)
+def test_a_kind_or_a_topology_that_cannot_be_is_a_mistake(options: dict[str, str], complaint: str) -> None:
+    with pytest.raises(Mistake) as mistake:
+        load(**options)
+    assert str(mistake.value).startswith(complaint)
+
+
+def test_a_topology_that_is_a_kind_outranks_the_environments_kind_when_it_is_an_option(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NAT_TYPE", "symmetric")
+    assert load(topology="cgnat").values["NAT_TYPE"] == "cgnat"
+    monkeypatch.setenv("LAB_TOPOLOGY", "cgnat")
+    with pytest.raises(Mistake, match="NAT_TYPE=symmetric: the topology cgnat is one home with --nat cgnat"):
+        load()
+
+
+def test_a_running_lab_is_as_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = {
+        "LAB_TOPOLOGY": "two-homes", "NAT_TYPE": "symmetric", "LAB_ALICE": "baresip", "LAB_TRANSPORT": "tcp",
+        "LAB_BOB": "sipp", "LAB_BOB_TRANSPORT": "udp",
+    }  # fmt: skip
+    monkeypatch.setenv("LAB_TOPOLOGY", "cgnat")
+    lab = load_running(started)
+    assert {name: lab.values[name] for name in started} == started
+    assert [path.name for path in lab.files] == ["compose.yaml", "two-homes.yaml", "baresip.yaml"]
 
 
 def spoken(lab: settings.Settings) -> tuple[str, str]:
@@ -126,7 +285,11 @@ def test_a_sipp_that_is_to_speak_tls_is_a_mistake() -> None:
         ("ALICE_IP", "10.78.1.100", "must be an address in HOME_SUBNET=10.77.1.0/24"),
         ("PROXY_IP", "proxy", "must be an address in INTERNET_SUBNET=198.51.100.0/24"),
         ("LAB_PROJECT", "My Lab", "must be of lower-case letters"),
-        ("NAT_TYPE", "carrier", "unknown; the kinds are home"),
+        ("BOB_HOME_SUBNET", "10.77.0.0/16", "must be a /24 IPv4 network"),
+        ("NAT_BOB_LAN_DOCKER_IP", "10.77.1.1", "must be an address in BOB_HOME_SUBNET=10.77.2.0/24"),
+        ("ALICE_FACE_IP", "10.77.1.1", "must be an address in INTERNET_SUBNET=198.51.100.0/24"),
+        ("NAT_TYPE", "carrier", "unknown; known: home, none,"),
+        ("LAB_TOPOLOGY", "ring", "unknown; the topologies are one-home, two-homes, same-home, cgnat, no-nat"),
         ("LAB_OVERLAY", "/nowhere.yaml", "no such file"),
         ("LAB_TRANSPORT", "sctp", "unknown; the transports are udp, tcp, tls"),
         ("LAB_BOB_TRANSPORT", "TCP", "unknown; the transports are udp, tcp, tls"),
@@ -141,6 +304,14 @@ def test_a_value_that_no_lab_can_have_is_a_mistake(
     assert str(mistake.value).startswith(f"{name}={value}: {complaint}")
 
 
+@pytest.mark.parametrize("subnet", ["10.77.1.0/24", "198.51.100.0/24"])
+def test_two_homes_are_three_networks(subnet: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOB_HOME_SUBNET", subnet)
+    assert load().project  # one home asks for no third
+    with pytest.raises(Mistake, match=f"BOB_HOME_SUBNET={subnet}: must differ from HOME_SUBNET and INTERNET_SUBNET"):
+        load(topology="two-homes")
+
+
 def test_an_unknown_remedy_or_phone_is_answered_with_the_known_ones() -> None:
     with pytest.raises(Mistake, match=f"--without magic: unknown; the remedies are {', '.join(REMEDIES)}"):
         load(without="rport,magic")
@@ -152,7 +323,8 @@ def test_all_mistakes_are_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME_SUBNET", "nonsense")
     monkeypatch.setenv("BOB_IP", "10.1.1.1")
     with pytest.raises(Mistake) as mistake:
-        load(without="magic", alice="tin-can")
+        load(without="magic", alice="tin-can", nat="moon", bob_nat="x", topology="ring")
     said = str(mistake.value)
     assert "\n" not in said
-    assert all(word in said for word in ("HOME_SUBNET=nonsense", "BOB_IP=10.1.1.1", "--without magic", "tin-can"))
+    assert all(word in said for word in ("HOME_SUBNET=nonsense", "BOB_IP=10.1.1.1", "--without magic", "tin-can",
+                                            "--nat moon", "--bob-nat x", "--topology ring"))

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from proxy.cli import build_engine
 from proxy.config import Settings
 from proxy.core.effects import Effect, Record
 from proxy.core.flow import Address
@@ -24,6 +23,7 @@ from proxy.net.resolver import Resolver
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.udp import UdpSocket
+from proxy.serve import build_engine
 from proxy.sip.message import Message, Request, Response
 from proxy.sip.parse import parse
 

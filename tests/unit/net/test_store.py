@@ -318,8 +318,10 @@ def child(script: str, *arguments: object) -> subprocess.Popen[bytes]:
 
 def kill(victim: subprocess.Popen[bytes]) -> list[list[bytes]]:
     """Kill with SIGKILL; return the words of the whole lines that it had still written."""
+    assert victim.stdout is not None
     victim.send_signal(signal.SIGKILL)
-    out, err = victim.communicate(timeout=PATIENCE_S)
+    out = victim.stdout.read()  # which knows what an earlier readline has read beyond its line; communicate does not
+    _, err = victim.communicate(timeout=PATIENCE_S)
     assert victim.returncode == -signal.SIGKILL, err
     assert err == b""
     return [line.split() for line in out.splitlines(keepends=True) if line.endswith(b"\n")]

@@ -8,15 +8,37 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from observer.checks import Case, judge
+from observer.case import Case
+from observer.checks import judge
 from observer.decode import Address, Sighting
+from observer.history import History
 from observer.story import tell
-from observer.topology import Topology
+from observer.topology import Topology, from_environment
+from observer.whereabouts import Surroundings
 
-TOPOLOGY = Topology(
-    alice="10.77.1.100", nat_lan="10.77.1.1", nat_wan="198.51.100.20", proxy="198.51.100.10", bob="198.51.100.200",
-    core="198.51.100.1", reflectors=("198.51.100.30", "198.51.100.31"),
-)  # fmt: skip
+ENVIRONMENT = {
+    "ALICE_IP": "10.77.1.100", "ALICE_FACE_IP": "198.51.100.100", "NAT_LAN_IP": "10.77.1.1",
+    "NAT_WAN_IP": "198.51.100.20", "NAT_WAN_IP2": "198.51.100.21", "PROXY_IP": "198.51.100.10",
+    "BOB_IP": "198.51.100.200", "CORE_IP": "198.51.100.1", "REFLECTOR_IP": "198.51.100.30",
+    "REFLECTOR_IP2": "198.51.100.31",
+}  # fmt: skip
+TWO_HOMES = {
+    "NAT_BOB_WAN_IP": "198.51.100.40", "NAT_BOB_WAN_IP2": "198.51.100.41", "BOB_FACE_IP": "198.51.100.140",
+}  # fmt: skip
+SAME_HOME = {"BOB_HOME_IP": "10.77.1.110", "BOB_FACE_IP": "198.51.100.110"}
+HOME = {
+    "mapping": "endpoint-independent", "filtering": "address-and-port-dependent", "ports": "changed",
+    "peer-first": "kept", "lifetime": 30, "refresh": "both", "alg": "off", "layers": 1,
+}  # fmt: skip
+
+
+def topology(more: dict[str, str] | None = None, /, **profile: Any) -> Topology:
+    """Return one home; the homes of `more`; all with the everyday router, but for these axes of Alice's."""
+    everywhere = from_environment(ENVIRONMENT | (more or {}))
+    return everywhere.with_profiles({"nat": HOME | profile, "nat-bob": HOME})
+
+
+TOPOLOGY = topology()
 ALICE, NAT, PROXY, BOB = (
     ("10.77.1.100", 5060), ("198.51.100.20", 50568), ("198.51.100.10", 5060), ("198.51.100.200", 5060)
 )  # fmt: skip
@@ -230,19 +252,49 @@ def both_legs() -> list[dict[str, Any]]:
 
 def good_probe() -> dict[str, Any]:
     """Return what the start probe leaves when the router is what it claims to be."""
-    axes = {"mapping": "endpoint-independent", "filtering": "address-and-port-dependent"}
-    return {"kind": "home", "declared": axes, "measured": dict(axes), "leaks": []}
+    axes = {axis: HOME[axis] for axis in HOME if axis not in ("lifetime", "refresh")}
+    rest = dict.fromkeys(("lifetime", "refresh"), "would take 30 s")
+    return {"kind": "home", "declared": dict(HOME), "measured": axes, "unmeasured": rest, "wrong": [], "leaks": []}
 
 
 def case(
-    sightings: list[Sighting] | None = None, legs: list[dict[str, Any]] | None = None, probe: Any = None
+    sightings: list[Sighting] | None = None, legs: list[dict[str, Any]] | None = None, probe: Any = None,
+    where: Topology = TOPOLOGY, events: list[dict[str, Any]] | None = None,
 ) -> Case:
     """Return a case: the good one, but for what is given."""
     seen = good_story() if sightings is None else sightings
+    left = good_probe() if probe is None else probe
     return Case(
-        TOPOLOGY, tell(seen, TOPOLOGY), seen, both_legs() if legs is None else legs,
-        good_probe() if probe is None else probe,
+        where, tell(seen, where), seen, both_legs() if legs is None else legs,
+        {name: left for home in where.homes for name in home.phones if left}, histories(where, events or []),
     )  # fmt: skip
+
+
+def histories(where: Topology, events: list[dict[str, Any]]) -> dict[str, History]:
+    """Return what the routers say: Alice's has these events, Bob's none."""
+    return {home.router: History(home.router, home.profile, events if home.router == "nat" else [])
+            for home in where.homes}  # fmt: skip
+
+
+def around(sightings: list[Sighting], events: list[dict[str, Any]] | None = None) -> Surroundings:
+    """Return what a ladder is drawn with; without events the router has no history."""
+    return Surroundings(TOPOLOGY, {} if events is None else histories(TOPOLOGY, events), sightings)
+
+
+def made(time: float, public: Address = NAT, private: Address = ALICE, transport: str = "udp") -> dict[str, Any]:
+    """Return the event of a mapping that is made, as the router tells it."""
+    there = {"transport": transport, "private": list(private), "public": list(public)}
+    return {"time": time, "event": "mapping-created", **there}
+
+
+def ended(time: float, public: Address = NAT, private: Address = ALICE, transport: str = "udp") -> dict[str, Any]:
+    """Return the event of a mapping that is forgotten."""
+    return made(time, public, private, transport) | {"event": "mapping-ended"}
+
+
+def did(time: float, verb: str, text: str = "") -> dict[str, Any]:
+    """Return the event of something that somebody did to the router."""
+    return {"time": time, "event": "verb", "verb": verb, "text": text}
 
 
 def results(judged: Case) -> dict[str, str]:
@@ -265,3 +317,38 @@ def _edited(where: Where, edit: Callable[[Sighting], Any]) -> Iterator[Any]:
     if not any(where(seen) for seen in story):
         raise ValueError("no sighting fits")
     return (edit(seen) if where(seen) else seen for seen in story)
+
+
+NAT_BOB = ("198.51.100.40", 50777)
+BOB_OWN, BOB_PUBLIC = "sip:bob@10.77.1.100:5060", "sip:bob@198.51.100.40:50777;behind=eWV0IG1vcmU"
+
+
+def in_two_homes(story: list[Sighting]) -> list[Sighting]:
+    """Return the story as it is when Bob too has a router, and the same private address as Alice."""
+    told: list[Sighting] = []
+    for seen in story:
+        if BOB not in (seen.source, seen.destination):
+            told.append(_with_bob_at(seen, BOB_PUBLIC))
+            continue
+        own = _with_bob_at(seen, BOB_OWN)
+        outside = {"source": NAT_BOB} if seen.source == BOB else {"destination": NAT_BOB}
+        inside = {"source": ALICE} if seen.source == BOB else {"destination": ALICE}
+        way = [("nat-bob-lan", inside), ("nat-bob-wan", outside), (seen.tap, outside)]
+        for number, (tap, ends) in enumerate(way if seen.source == BOB else reversed(way)):
+            told.append(replace(own, tap=tap, time=seen.time + number / 10_000, **ends))  # type: ignore[arg-type]
+    return told
+
+
+def _with_bob_at(seen: Sighting, contact: str) -> Sighting:
+    def his(text: str) -> str:
+        for old, new in (
+            (BOB_CONTACT, contact), ("198.51.100.200:5060;rport=5060", "10.77.1.100:5060;rport=50777"),
+            ("UDP 198.51.100.200:", "UDP 10.77.1.100:"), (";received=198.51.100.200", ";received=198.51.100.40"),
+        ):  # fmt: skip
+            text = text.replace(old, new)
+        return text
+
+    return replace(
+        seen, first_line=his(seen.first_line), request_uri=his(seen.request_uri), contact=his(seen.contact),
+        vias=[his(via) for via in seen.vias], headers=[his(line) for line in seen.headers],
+    )  # fmt: skip

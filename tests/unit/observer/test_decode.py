@@ -9,6 +9,7 @@ import pytest
 
 from observer.decode import Sighting, read
 
+TAPS = ["core", "nat-lan", "proxy", "nat-wan"]
 INVITE = {
     "sip_sip_Request-Line": "INVITE sip:bob@198.51.100.10 SIP/2.0", "sip_sip_Method": "INVITE",
     "sip_sip_r-uri": "sip:bob@198.51.100.10", "sip_sip_Call-ID": "c1", "sip_sip_CSeq_seq": "7",
@@ -39,7 +40,7 @@ def tcp(source: int = 40000, destination: int = 5060) -> dict[str, str]:
 
 def seen(*lines: str) -> list[Sighting]:
     """Return what is read of these lines."""
-    return list(read([f"{line}\n" for line in lines]))
+    return list(read([f"{line}\n" for line in lines], TAPS))
 
 
 def test_a_message_is_read_field_by_field() -> None:
@@ -104,6 +105,6 @@ def test_the_index_between_the_packets_and_what_is_no_ip_are_passed_over() -> No
     assert len(seen(index, packet(tcp=tcp()), arp, packet(tcp=tcp(), sip=INVITE))) == 2
 
 
-@pytest.mark.parametrize(("number", "tap"), list(enumerate(["nat-lan", "nat-wan", "proxy", "core"])))
+@pytest.mark.parametrize(("number", "tap"), list(enumerate(TAPS)))
 def test_the_interface_is_the_tap(number: int, tap: str) -> None:
     assert [each.tap for each in seen(packet(tap=number))] == [tap]

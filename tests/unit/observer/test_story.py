@@ -7,15 +7,20 @@ from dataclasses import replace
 from observer.story import as_json, changes, tell
 from tests.unit.observer.sightings import (
     ALICE,
+    ALICE_CONTACT,
+    BOB,
     NAT,
     PROXY,
     TOPOLOGY,
+    TWO_HOMES,
     Wire,
     alice_calls,
     carried,
     good_story,
+    in_two_homes,
     lines,
     sighting,
+    topology,
     via_alice,
     via_proxy,
 )
@@ -80,6 +85,88 @@ def test_a_retransmission_is_a_journey_of_its_own() -> None:
     assert journeys[-1].first.method == "INVITE"
     assert [leg.taps for leg in journeys[-1].legs] == [["nat-lan"], ["nat-wan", "proxy"]]
     assert len(journeys[0].legs) == 3
+
+
+def test_of_two_copies_the_older_is_lost_when_one_arrives() -> None:
+    wire = Wire()
+    bye = lines("BYE sip:bob@198.51.100.200:5060 SIP/2.0", [via_alice("b")], "c", "2 BYE")
+    wire.packet(bye, ALICE, PROXY, "nat-lan")  # the router drops it
+    wire.packet(bye, ALICE, PROXY, "nat-lan")
+    wire.packet(bye, NAT, PROXY, "nat-wan", "proxy")
+    assert [[leg.taps for leg in journey.legs] for journey in tell(wire.sightings, TOPOLOGY)] == [
+        [["nat-lan"]], [["nat-lan"], ["nat-wan", "proxy"]],
+    ]  # fmt: skip
+
+
+def test_two_copies_that_differ_are_not_taken_for_each_other() -> None:
+    """The proxy keeps nothing of a REGISTER that it challenges: the nonces differ, and both may be on the way."""
+    wire = Wire()
+    challenges = [
+        lines("SIP/2.0 401 Unauthorized", [via_alice("r")], "c", "1 REGISTER", f"WWW-Authenticate: Digest nonce={each}")
+        for each in ("one", "two")
+    ]
+    for source, destination, tap in ((PROXY, NAT, "proxy"), (PROXY, ALICE, "nat-lan")):
+        for challenge in challenges:
+            wire.packet(challenge, source, destination, tap)
+    assert [journey.legs[1].changes for journey in tell(wire.sightings, TOPOLOGY)] == [
+        ["destination 198.51.100.20:50568 → 10.77.1.100:5060"]
+    ] * 2
+
+
+def test_a_100_goes_one_hop_and_the_next_hops_is_another() -> None:
+    wire = Wire()
+    wire.packet(lines("SIP/2.0 100 Trying", [via_alice("i")], "c", "1 INVITE"), PROXY, NAT, "proxy", "nat-wan")
+    wire.packet(lines("SIP/2.0 100 Trying", [via_proxy("i"), via_alice("i")], "c", "1 INVITE"), BOB, PROXY, "proxy")
+    assert [[leg.by for leg in journey.legs] for journey in tell(wire.sightings, TOPOLOGY)] == [[""], [""]]
+
+
+def test_of_a_fork_each_branch_is_made_of_what_came_in() -> None:
+    wire = Wire()
+    uri = "sip:alice@198.51.100.10"
+    wire.packet(lines(f"INVITE {uri} SIP/2.0", [via_alice("i")], "c", "1 INVITE"), BOB, PROXY, "proxy")
+    x, y = (
+        lines(f"INVITE {ALICE_CONTACT};n={branch} SIP/2.0", [via_proxy(branch), via_alice("i")], "c", "1 INVITE")
+        for branch in "xy"
+    )
+    for forked, port in ((x, 50001), (y, 50002)):
+        wire.packet(forked, PROXY, (NAT[0], port), "proxy", "nat-wan")
+    for forked, port in ((x, 5060), (y, 5062)):
+        wire.packet(forked, PROXY, (ALICE[0], port), "nat-lan")
+    (journey,) = tell(wire.sightings, TOPOLOGY)
+    assert [leg.by for leg in journey.legs] == ["", "proxy", "proxy", "nat", "nat"]
+    assert [journey.legs.index(leg.before) for leg in journey.legs if leg.before] == [0, 0, 1, 2]
+    assert journey.legs[4].changes == ["destination 198.51.100.20:50002 → 10.77.1.100:5062"]
+
+
+def test_between_two_homes_every_change_has_the_router_that_made_it() -> None:
+    where = topology(TWO_HOMES)
+    invites = [one for one in tell(in_two_homes(good_story()), where) if one.first.method == "INVITE"]
+    assert [[leg.by for leg in one.legs] for one in invites if one.first.is_request] == [
+        ["", "nat", "proxy", "nat-bob"], ["", "nat-bob", "proxy", "nat"],
+    ]  # fmt: skip
+    assert invites[0].legs[3].changes == ["destination 198.51.100.40:50777 → 10.77.1.100:5060"]
+
+
+def test_two_routers_in_a_row_are_told_apart() -> None:
+    wire = Wire()
+    bye = lines("BYE sip:bob@198.51.100.200:5060 SIP/2.0", [via_alice("b")], "c", "2 BYE")
+    back = lines("SIP/2.0 200 OK", [via_alice("b")], "c", "2 BYE")
+    between = ("100.64.0.2", 40001)
+    for message, ends in ((bye, [(ALICE, PROXY), (between, PROXY), (NAT, PROXY)]),
+                          (back, [(PROXY, NAT), (PROXY, between), (PROXY, ALICE)])):  # fmt: skip
+        taps = ["nat-lan", "nat-isp", "nat-wan"]
+        for tap, (source, destination) in zip(taps if message is bye else taps[::-1], ends, strict=True):
+            wire.packet(message, source, destination, tap)
+    assert [[leg.by for leg in one.legs] for one in tell(wire.sightings, topology(layers=2))] == [
+        ["", "nat", "isp"], ["", "isp", "nat"],
+    ]  # fmt: skip
+
+
+def test_what_the_probe_sends_to_the_reflectors_is_nobodys_call() -> None:
+    wire = Wire()
+    register = lines("REGISTER sip:198.51.100.30 SIP/2.0", [via_alice("p")], "probe", "1 REGISTER")
+    wire.packet(register, ("10.77.1.101", 20001), ("198.51.100.30", 5060), "nat-lan")
+    assert tell(wire.sightings, TOPOLOGY) == []
 
 
 def test_a_transaction_with_the_same_numbers_but_another_branch_is_another_message() -> None:

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sipp_scenarios.phone import CALL_S, REGISTER_S, both_ways, patience
-from sipp_scenarios.sipp import END_S, SCENARIOS, Counts, Sipp
+from sipp_scenarios import parts
+from sipp_scenarios.legs import CALL_S, THIRD_ANSWERS, both_ways, patience
+from sipp_scenarios.phone import REGISTER_S
+from sipp_scenarios.sipp import END_S, Counts, Sipp
 
-CALLS = ("uac_call", "uas_call")
-ALL = sorted(path.stem for path in SCENARIOS.glob("*.xml"))
-
-IN_DIALOG = "ACK|BYE|OPTIONS"
+ALL = sorted(path.stem for path in parts.SCENARIOS.glob("*.xml"))
+FLOWS = [scenario for scenario in ALL if scenario != "uac_register"]
+CALLERS = [scenario for scenario in FLOWS if scenario.startswith("uac_")]
+CALLED = [scenario for scenario in FLOWS if scenario.startswith("uas_")]
+REPETITION_MS = 3500  # after which a request goes out for the fourth time (RFC 3261 §17.1.1.2)
 
 
 def elements(scenario: str) -> list[ElementTree.Element]:
-    """Return the scenario's steps, in the order of the file. Raises ParseError."""
-    return list(ElementTree.parse(SCENARIOS / f"{scenario}.xml").getroot())
+    """Return the scenario's steps with those of its parts, in their order. Raises ParseError."""
+    return list(ElementTree.fromstring(parts.scenario(scenario).encode()))
 
 
 def message(step: ElementTree.Element) -> str:
@@ -28,8 +32,15 @@ def message(step: ElementTree.Element) -> str:
 
 
 def is_in_dialog(sent: str) -> bool:
-    """Say whether a message belongs to the call; the ACK for a challenge belongs to its INVITE (RFC 3261 §17.1.1.3)."""
-    return re.match(IN_DIALOG, sent) is not None and "branch=[branch-" not in sent
+    """Say whether a message belongs to a dialog: its To has a tag (RFC 3261 §12.2); not the ACK for a challenge."""
+    return bool(sent) and not sent.startswith("SIP/2.0") and "other]\n" in sent
+
+
+def header(sent: str, name: str) -> str:
+    """Return the value of a header."""
+    found = re.search(rf"^{name}: (.*)$", sent, re.MULTILINE)
+    assert found, sent
+    return found[1]
 
 
 def waits(scenario: str) -> list[ElementTree.Element]:
@@ -37,77 +48,111 @@ def waits(scenario: str) -> list[ElementTree.Element]:
     return [step for step in elements(scenario) if step.tag == "recv"]
 
 
-def test_there_are_the_three_scenarios() -> None:
-    assert ALL == ["uac_call", "uac_register", "uas_call"]
+def test_every_flow_has_its_two_scenarios() -> None:
+    assert parts.flows() == [
+        "attended", "big", "call", "hold", "message", "other-port", "prack", "refer", "reinvite", "subscribe", "update",
+    ]  # fmt: skip
+    assert {parts.callee(flow) for flow in parts.flows()} <= set(CALLED)
+    assert parts.callee("hold") == "uas_hold"
+    assert parts.callee("big") == "uas_call"
+    assert set(THIRD_ANSWERS) <= set(parts.flows())
+    assert {parts.callee(flow) for flow in THIRD_ANSWERS.values()} == {"uas_call", "uas_attended_target"}
 
 
 @pytest.mark.parametrize("scenario", ALL)
 def test_a_scenario_parses_and_its_labels_meet(scenario: str) -> None:
     steps = elements(scenario)
-    labels = {step.get("id") for step in steps if step.tag == "label"}
-    assert {step.get("next") for step in steps} - {None} <= labels
+    labels = [step.get("id") for step in steps if step.tag == "label"]
+    assert len(labels) == len(set(labels))
+    assert {step.get(to) for step in steps for to in ("next", "ontimeout")} - {None} <= set(labels)
 
 
-@pytest.mark.parametrize("scenario", CALLS)
-def test_a_request_within_the_call_is_aimed_by_route_or_contact_before_it_is_sent(scenario: str) -> None:
-    aimed: list[str] = []
-    sent = []
+@pytest.mark.parametrize("scenario", ALL)
+def test_no_message_has_an_empty_line_among_its_headers(scenario: str) -> None:
+    for sent in filter(None, map(message, elements(scenario))):
+        assert re.search(r"^Content-Length: ", sent.partition("\n\n")[0], re.MULTILINE), sent
+
+
+@pytest.mark.parametrize("scenario", FLOWS)
+def test_a_request_within_a_dialog_is_aimed_by_its_route_or_contact_before_it_is_sent(scenario: str) -> None:
+    aimed: set[str] = set()
     for step in elements(scenario):
-        aimed += [str(action.get("host")) for action in step.iter("setdest")]
-        if is_in_dialog(message(step)):
-            sent.append(message(step).split()[0])
-            assert set(aimed) == {"[$contact_host]", "[$route_host]"}, f"{sent[-1]} goes where SIPp likes"
-    assert sent == {"uac_call": ["ACK", "BYE"], "uas_call": ["OPTIONS", "BYE"]}[scenario]
+        hosts = {str(action.get("host")) for action in step.iter("setdest")}
+        if hosts == {f"[${'second_' if any('second_' in host for host in hosts) else ''}contact_host]"}:
+            aimed = set()  # each aiming begins with the Contact
+        aimed |= hosts
+        if is_in_dialog(sent := message(step)):
+            which = "second_" if "[$second_other]" in sent else ""
+            assert aimed == {f"[${which}contact_host]", f"[${which}route_host]"}, f"{sent} goes where SIPp likes"
 
 
-@pytest.mark.parametrize("scenario", CALLS)
-def test_a_request_within_the_call_bears_the_remote_target_and_the_route_set(scenario: str) -> None:
-    for sent in map(message, elements(scenario)):
-        if is_in_dialog(sent):
-            assert re.match(rf"({IN_DIALOG}) \[next_url\] SIP/2\.0\n", sent)
-            assert "\n[routes]\n" in sent
+@pytest.mark.parametrize("scenario", FLOWS)
+def test_a_request_within_a_dialog_bears_the_remote_target_and_the_route_set(scenario: str) -> None:
+    sent = [message(step) for step in elements(scenario) if is_in_dialog(message(step))]
+    for request in sent:
+        if "[$second_other]" in request:
+            assert re.match(r"[A-Z]+ \[\$second_target\] SIP/2\.0\n", request)
+        else:
+            assert re.match(r"[A-Z]+ \[next_url\] SIP/2\.0\n", request)
+            assert "\n[routes]\n" in request
+    routed = [request.split()[0] for request in sent if "\nRoute: [$second_record_route]\n" in request]
+    assert sorted(routed * 2) == sorted(request.split()[0] for request in sent if "[$second_other]" in request)
 
 
-def test_the_ack_for_a_challenge_has_the_via_and_the_request_uri_of_its_invite() -> None:
-    steps = [message(step) for step in elements("uac_call") if step.tag != "label"]
-    invite, again = (number for number, sent in enumerate(steps) if sent.startswith("INVITE"))
-    ack = next(number for number, sent in enumerate(steps) if sent.startswith("ACK"))
-    assert invite < ack < again
-    assert f"branch=[branch-{ack - invite}]-[run]" in steps[ack]
-    assert steps[ack].split()[1] == steps[invite].split()[1]
-    assert "\n[authentication]\n" in steps[again]
+@pytest.mark.parametrize("scenario", CALLERS)
+def test_the_ack_for_a_challenge_has_the_via_and_the_request_uri_of_its_invite(scenario: str) -> None:
+    sent = list(filter(None, map(message, elements(scenario))))
+    refused = [number for number, text in enumerate(sent) if re.match(r"ACK sip:", text)]
+    invites = [text for text in sent if text.startswith("INVITE sip:")]
+    assert len(invites) == 2 * len(refused)
+    for number in refused:
+        asked, again = (text for text in invites if header(text, "Call-ID") == header(sent[number], "Call-ID"))
+        assert header(asked, "Via") == header(sent[number], "Via") != header(again, "Via")
+        assert asked.split()[1] == sent[number].split()[1]
+        assert "\n[authentication]\n" in again
 
 
-@pytest.mark.parametrize("scenario", CALLS)
+@pytest.mark.parametrize("scenario", FLOWS)
 def test_route_and_contact_are_read_from_what_sets_up_the_dialog(scenario: str) -> None:
-    read = {
-        header: step
-        for step in waits(scenario)
-        for action in step.iter("ereg")
-        for header in ("Record-Route:", "Contact:")
-        if header in (action.get("header") or str(action.get("regexp")))
-    }
-    assert set(read) == {"Record-Route:", "Contact:"}
-    for step in read.values():
-        assert step.get("response") == "200" or step.get("request") == "INVITE"
-        assert step.get("rrs") == "true"
+    if not any(is_in_dialog(message(step)) for step in elements(scenario)):
+        return
+    reading = [step for step in waits(scenario) if re.search("contact_host", ElementTree.tostring(step, "unicode"))]
+    assert reading
+    for step in reading:
+        assert step.get("response") in {"183", "200"} or step.get("request") in {"INVITE", "SUBSCRIBE"}
+        text = ElementTree.tostring(step, "unicode")
+        assert "route_host" in text
+        assert (step.get("rrs") == "true") == ("second_" not in text)
 
 
-def test_an_answer_copies_the_record_route() -> None:
-    answers = [sent for sent in map(message, elements("uas_call")) if re.match(r"SIP/2\.0 (180|200)", sent)]
-    with_contact = [sent for sent in answers if "\nContact:" in sent]
-    assert len(with_contact) == 2
-    assert all("\n[last_Record-Route:]\n" in sent for sent in with_contact)
+@pytest.mark.parametrize("scenario", CALLED)
+def test_an_answer_that_makes_a_dialog_copies_the_record_route(scenario: str) -> None:
+    for answer in (sent for sent in map(message, elements(scenario)) if re.match(r"SIP/2\.0 (180|183|200)", sent)):
+        if "\nContact:" in answer and "[last_To:]\n" not in answer:  # within a dialog the To has its tag already
+            assert "\n[last_Record-Route:]\n" in answer or "\n[$vias]\n" in answer
 
 
-@pytest.mark.parametrize("scenario", ["uac_call", "uac_register"])
+@pytest.mark.parametrize("scenario", [*CALLERS, "uac_register"])
 def test_who_calls_or_registers_waits_for_nothing_for_ever(scenario: str) -> None:
     assert [step.attrib for step in waits(scenario) if not step.get("timeout")] == []
 
 
-def test_who_is_called_waits_for_ever_only_to_be_asked_or_called() -> None:
-    endless = [step for step in waits("uas_call") if not step.get("timeout") and step.get("optional") != "true"]
-    assert [step.get("request") for step in endless] == ["INVITE"]
+@pytest.mark.parametrize("scenario", FLOWS)
+def test_who_gets_no_answer_has_asked_three_times_more_and_gives_up_soon_after(scenario: str) -> None:
+    counted = [int(step.get("timeout", REPETITION_MS + 1)) for step in waits(scenario)]
+    if scenario == "uas_call":
+        counted = [wait for wait in counted if wait < 4000]  # the rest is for people who talk
+    assert min(counted) > REPETITION_MS
+    assert max(counted) < REPETITION_MS + 500
+
+
+@pytest.mark.parametrize("scenario", CALLED)
+def test_who_is_called_waits_for_ever_only_to_be_asked_or_called(scenario: str) -> None:
+    endless = [step for step in waits(scenario) if not step.get("timeout")]
+    assert endless[0].get("request") == "OPTIONS"
+    assert [step.get("request") for step in endless[1:] if step.get("optional") != "true"] in (
+        ["INVITE"], ["MESSAGE"], ["SUBSCRIBE"],
+    )  # fmt: skip
 
 
 def test_who_is_told_to_be_patient_asks_whether_the_caller_is_still_there() -> None:
@@ -116,14 +161,13 @@ def test_who_is_told_to_be_patient_asks_whether_the_caller_is_still_there() -> N
 
 
 def test_who_watches_a_scenario_is_more_patient_than_it_is() -> None:
-    waited = {
-        scenario: sum(int(step.get("timeout", "0")) for step in waits(scenario) if not step.get("optional")) / 1000
-        for scenario in ALL
-    }
-    assert waited["uac_call"] < CALL_S
-    assert waited["uac_register"] < REGISTER_S
-    counted = [step for step in waits("uas_call") if not step.get("ontimeout")]  # who is patient is not counted
-    assert max(int(step.get("timeout", "0")) for step in counted) / 1000 < END_S
+    register = [step for step in waits("uac_register") if not step.get("optional")]
+    assert sum(int(step.get("timeout", "0")) for step in register) / 1000 < REGISTER_S
+    for scenario in FLOWS:
+        counted = [step for step in waits(scenario) if not step.get("ontimeout")]  # who is patient is not counted
+        longest = max(int(step.get("timeout", "0")) for step in counted) / 1000
+        assert longest < END_S
+        assert 3 * longest < CALL_S  # up to the answer, to the other's request, and to the end
     assert all(patience(leg) > CALL_S for leg in both_ways())
 
 
@@ -131,14 +175,64 @@ def test_who_watches_a_scenario_is_more_patient_than_it_is() -> None:
 def test_every_branch_and_tag_of_a_phones_own_bears_the_run(scenario: str) -> None:
     """In a container SIPp's process id repeats, and with it its branches and tags."""
     for sent in map(message, elements(scenario)):
-        assert all("[run]" in value for value in re.findall(r";(?:branch|tag)=(\S+)", sent))
+        own = re.findall(r"^(?!Replaces).*;(?:branch|tag)=(\S+)", sent, re.MULTILINE)
+        assert all("[run]" in value for value in own)
 
 
 @pytest.mark.parametrize("scenario", ALL)
 def test_what_needs_an_answer_is_sent_again_until_it_comes(scenario: str) -> None:
     for step in elements(scenario):
-        if re.match(r"INVITE|BYE|REGISTER|SIP/2\.0 200 OK\n.*\nContact:", message(step), re.DOTALL):
-            assert step.get("retrans") == "500"
+        sent = message(step)
+        if sent.startswith("SUBSCRIBE sip:"):
+            assert step.get("retrans") == "0"  # SIPp would answer no NOTIFY before its own request is answered
+        elif re.match(r"(?!ACK|SIP/)|SIP/2\.0 (?:183|200 OK\n.*\nv=0)", sent, re.DOTALL) and sent:
+            assert step.get("retrans") == "500", sent
+        else:
+            assert step.get("retrans") is None
+
+
+# ── parts ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
+    """A function that writes a scenario and its parts, and returns the scenario as SIPp reads it."""
+    monkeypatch.setattr(parts, "SCENARIOS", tmp_path)
+    (tmp_path / "parts").mkdir()
+
+    def write(scenario: str, **texts: str) -> str:
+        (tmp_path / "uac_x.xml").write_text(scenario)
+        for name, text in texts.items():
+            (tmp_path / "parts" / f"{name}.xml").write_text(text)
+        return parts.scenario("uac_x")
+
+    return write
+
+
+def test_a_part_stands_where_it_is_named_with_what_it_is_given(written: Callable[..., str]) -> None:
+    part = '<!-- why -->\n<?default b="2"?>\n<send>{a} {b}\n{c}\n</send>'
+    assert written('<?part p a="1" c=""?>\n', p=part) == "<send>1 2\n</send>\n"
+
+
+def test_the_same_part_twice_has_labels_of_its_own(written: Callable[..., str]) -> None:
+    found = written("<?part p?><?part p?>", p='<label id="up{here}"/>')
+    assert len(set(re.findall(r'id="(\w+)"', found))) == 2
+
+
+def test_a_variable_that_is_named_once_is_named_again_at_the_end(written: Callable[..., str]) -> None:
+    found = written('<scenario><?part p?>\n</scenario>', p='<ereg assign_to="one,two"/>')
+    assert found.endswith('<Reference variables="one,two"/>\n</scenario>')
+
+
+@pytest.mark.parametrize(
+    ("scenario", "complaint"),
+    [("<?part p?>", "part p is not told a"), ('<?part p a="1" z="2"?>', "part p has no place for z")],
+)
+def test_a_part_that_is_told_too_little_or_too_much_is_refused(
+    written: Callable[..., str], scenario: str, complaint: str
+) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        written(scenario, p="{a}")
 
 
 # ── counts, from a SIPp that only writes a statistics file ────────────────────────────────────────────────────────
@@ -158,8 +252,7 @@ exec %s
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for SIPp's files, with a `sipp` on the PATH."""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.setenv("PHONE_IP", "198.51.100.200")
-    monkeypatch.setenv("PROXY_IP", "198.51.100.10")
+    monkeypatch.setenv("PROXY_IP", "127.0.0.1")
     monkeypatch.setenv("STATISTICS", str(tmp_path / "statistics"))
     return tmp_path
 

@@ -1,0 +1,116 @@
+"""What became of the router's mappings: made, forgotten; read from connection tracking's own events.
+
+A mapping is one private address and port with its public ones. It is made with the first entry of connection tracking
+that uses it, and ended with the last, whoever is spoken to.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+MOST_EVENTS = 5_000  # older ones are forgotten
+SWEEP_S = 0.25  # so exact is the time at which a mapping is said to have ended
+_EVENT = re.compile(
+    r"\[(?P<time>[\d.]+)\]\s+\[(?P<what>NEW|DESTROY)\]\s+(?P<transport>udp|tcp)\s.*?"
+    r"src=(?P<osrc>\S+) dst=(?P<odst>\S+) sport=(?P<osport>\d+) dport=(?P<odport>\d+).*?"
+    r"src=(?P<rsrc>\S+) dst=(?P<rdst>\S+) sport=(?P<rsport>\d+) dport=(?P<rdport>\d+)"
+)
+
+Event = dict[str, Any]
+
+
+class Mapping(NamedTuple):
+    """One socket of the home, and how the Internet sees it."""
+
+    transport: str
+    private: tuple[str, int]
+    public: tuple[str, int]
+
+
+def translation(line: str) -> tuple[float, str, Mapping] | None:
+    """Return (time, "NEW" or "DESTROY", mapping) of a line of `conntrack -E -o timestamp`; None where it translates
+    nothing. What came from outside first belongs to the mapping that let it in."""
+    found = _EVENT.search(line)
+    if found is None:
+        return None
+    original = (found["osrc"], int(found["osport"]))
+    reached = (found["odst"], int(found["odport"]))
+    answering = (found["rsrc"], int(found["rsport"]))
+    answered = (found["rdst"], int(found["rdport"]))
+    if answered != original:
+        mapping = Mapping(found["transport"], original, answered)
+    elif answering != reached:
+        mapping = Mapping(found["transport"], answering, reached)
+    else:
+        return None
+    return float(found["time"]), found["what"], mapping
+
+
+class History:
+    """The router's events, newest last."""
+
+    def __init__(self) -> None:
+        self._entries: Counter[Mapping] = Counter()
+        self._made: dict[Mapping, float] = {}
+        self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
+        self._lock = threading.Lock()
+
+    def follow(self) -> None:
+        """Start to read connection tracking's events, for as long as this process lives."""
+        command = ["conntrack", "-E", "-e", "NEW,DESTROY", "-o", "timestamp", "-b", "8388608"]
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+        assert process.stdout is not None
+        threading.Thread(target=self.read, args=(process.stdout,), daemon=True).start()
+        threading.Thread(target=self._sweep, daemon=True).start()
+
+    def _sweep(self) -> None:
+        """Have what has expired taken out, for ever: by itself the kernel does so up to a minute later, and only then
+        says so. To list the entries is to look through them."""
+        while True:
+            threading.Event().wait(SWEEP_S)
+            if self._entries:
+                subprocess.run(["conntrack", "-L"], capture_output=True, check=False)
+
+    def read(self, lines: Iterable[str]) -> None:
+        """Take lines of `conntrack -E -o timestamp`, to their end."""
+        for line in lines:
+            found = translation(line)
+            if found is not None:
+                self._count(*found)
+
+    def tell(self, verb: str, text: str) -> None:
+        """Add what somebody did to the router."""
+        with self._lock:
+            self._events.append({"time": time.time(), "event": "verb", "verb": verb, "text": text})
+
+    def events(self) -> list[Event]:
+        """Return all events, oldest first."""
+        with self._lock:
+            return sorted(self._events, key=lambda event: event["time"])
+
+    def made(self, mapping: Mapping) -> float | None:
+        """Return when this mapping was made, in seconds since the epoch; None for one that is not there."""
+        with self._lock:
+            return self._made.get(mapping)
+
+    def _count(self, moment: float, what: str, mapping: Mapping) -> None:
+        with self._lock:
+            self._entries[mapping] += 1 if what == "NEW" else -1
+            if what == "NEW" and self._entries[mapping] == 1:
+                self._made[mapping] = moment
+                self._add(moment, "mapping-created", mapping)
+            elif what == "DESTROY" and self._entries[mapping] <= 0:
+                del self._entries[mapping]
+                if self._made.pop(mapping, None) is not None:
+                    self._add(moment, "mapping-ended", mapping)
+
+    def _add(self, moment: float, event: str, mapping: Mapping) -> None:
+        self._events.append({"time": moment, "event": event, **mapping._asdict()})

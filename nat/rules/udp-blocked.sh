@@ -1,0 +1,2 @@
+# No UDP, in neither direction.
+iptables -A LAB_PASS -p udp -j DROP

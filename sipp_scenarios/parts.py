@@ -1,0 +1,68 @@
+"""Scenarios put together from parts: SIPp knows no include, and the flows have most of their messages in common.
+
+    <?part NAME name="text" ...?>       in a scenario or a part: here stands parts/NAME.xml
+    <?default name="text" ...?>         in a part: what its {name} is where nothing is given
+
+{here} is another number in every part, so that its labels are its own. A line of which nothing is left is left out.
+SIPp refuses a variable that is named once only: here all are named once more, in a Reference.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+SCENARIOS = Path(__file__).parent
+
+_PART = re.compile(r'<\?part (\S+?)((?:\s+\w+="[^"]*")*)\?>')
+_DEFAULT = re.compile(r'<\?default((?:\s+\w+="[^"]*")*)\?>\n')
+_GIVEN = re.compile(r'(\w+)="([^"]*)"')
+_COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
+_VARIABLES = re.compile(r'(?:assign_to|Global variables)="([^"]+)"')
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+def scenario(name: str) -> str:
+    """Return a scenario as SIPp reads it. Raises OSError for one that is not there, ValueError for a wrong part."""
+    text = (SCENARIOS / f"{name}.xml").read_text(encoding="utf-8")
+    text = _with_parts(text, itertools.count(1))
+    variables = ",".join(dict.fromkeys(",".join(_VARIABLES.findall(text)).split(",")))
+    return text.replace("</scenario>", f'  <Reference variables="{variables}"/>\n</scenario>') if variables else text
+
+
+def flows() -> list[str]:
+    """Return what a phone can do with another: the scenarios of callers."""
+    return sorted(path.stem.removeprefix("uac_") for path in SCENARIOS.glob("uac_*.xml") if path.stem != "uac_register")
+
+
+def callee(flow: str) -> str:
+    """Return the name of the callee's scenario: a plain call is answered where a flow has none of its own."""
+    return f"uas_{flow}" if (SCENARIOS / f"uas_{flow}.xml").exists() else "uas_call"
+
+
+def _with_parts(text: str, numbers: Iterator[int]) -> str:
+    return _PART.sub(lambda found: _part(found[1], dict(_GIVEN.findall(found[2])), numbers), text)
+
+
+def _part(name: str, given: Mapping[str, str], numbers: Iterator[int]) -> str:
+    text = (SCENARIOS / "parts" / f"{name}.xml").read_text(encoding="utf-8")
+    text = _COMMENT.sub("", text)
+    default = _DEFAULT.search(text)
+    values = {**dict(_GIVEN.findall(default[1] if default else "")), **given, "here": str(next(numbers))}
+    text = _DEFAULT.sub("", text)
+    unknown = set(given) - set(_PLACE.findall(text))
+    if unknown:
+        raise ValueError(f"part {name} has no place for {', '.join(sorted(unknown))}")
+    return _with_parts("\n".join(_filled(text.strip("\n").splitlines(), name, values)).strip(), numbers)
+
+
+def _filled(lines: list[str], name: str, values: Mapping[str, str]) -> Iterator[str]:
+    for line in lines:
+        missing = set(_PLACE.findall(line)) - set(values)
+        if missing:
+            raise ValueError(f"part {name} is not told {', '.join(sorted(missing))}")
+        filled = _PLACE.sub(lambda found: values[found[1]], line)
+        if filled.strip() or not line.strip():
+            yield filled

@@ -1,0 +1,106 @@
+"""The router at run time: what `natctl` does to it is seen on the wire."""
+
+from __future__ import annotations
+
+import re
+import statistics
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.lab import Lab
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def router(lab: Lab) -> Iterator[Lab]:
+    """The shared lab; afterwards its router is as it was."""
+    yield lab
+    for verb in (("clear",), ("set", lab.settings.values["NAT_TYPE"])):
+        lab.execute("nat", "natctl", *verb)
+    lab.execute("alice-home", "remeasure")
+
+
+def round_trips(lab: Lab, count: int) -> list[str]:
+    """Ask the reflector through the router; an answer's milliseconds, or "lost", for each question."""
+    return lab.script("alice-home", "round_trip", str(count)).split()
+
+
+def refusal(lab: Lab, *words: str) -> tuple[int, str]:
+    """What natctl says to a user's mistake: exit status and text."""
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        lab.execute("nat", "natctl", *words)
+    return raised.value.returncode, raised.value.stderr
+
+
+def test_a_delay_of_40_ms_each_way_makes_a_round_trip_80_ms_longer(router: Lab) -> None:
+    before = statistics.median(map(float, round_trips(router, 9)))
+    router.execute("nat", "natctl", "delay", "40")
+    after = statistics.median(map(float, round_trips(router, 9)))
+    assert 80 <= after - before < 95
+    router.execute("nat", "natctl", "delay", "0")
+    assert statistics.median(map(float, round_trips(router, 9))) < 40
+
+
+def test_of_many_packets_the_percentage_that_was_asked_for_is_lost(router: Lab) -> None:
+    router.execute("nat", "natctl", "loss", "100")
+    assert round_trips(router, 1) == ["lost"]
+    router.execute("nat", "natctl", "loss", "10")
+    came = [float(answer) for answer in round_trips(router, 120) if answer != "lost"]
+    # Either way may lose it: 81 of 100 come, and 120 questions are 18 off only once in ten thousand times.
+    assert 97 - 18 <= len(came) <= 97 + 18
+    assert '"lost": ' in router.execute("nat", "natctl", "show")
+
+
+def test_the_next_message_that_matches_is_dropped_once_and_comes_again(router: Lab) -> None:
+    router.execute("nat", "natctl", "drop-next", "SIP/2.0 200*(INVITE)")
+    run = router.call("--from", "bob", "--hangup", "caller")
+    answers = [
+        seen for seen in run.messages
+        if seen["first_line"].startswith("SIP/2.0 200") and seen["cseq"].endswith("INVITE")
+    ]  # fmt: skip
+    sent = [seen["time"] for seen in answers if seen["tap"] == "nat-lan"]
+    passed = [seen["time"] for seen in answers if seen["tap"] == "nat-wan"]
+    assert (len(sent), len(passed)) == (2, 1)
+    assert 0.45 < passed[0] - sent[0] < 0.75  # T1, after which Alice's phone says it again (RFC 3261 §13.3.1.4)
+    shown = router.execute("nat", "natctl", "show")
+    assert re.search(r'"first_line": "SIP/2\.0 200', shown), shown
+
+
+def test_a_router_of_another_kind_forgets_what_it_knew_and_says_so(router: Lab) -> None:
+    assert "udp " in router.execute("nat", "natctl", "show")
+    router.execute("nat", "natctl", "set", "symmetric")
+    shown = router.execute("nat", "natctl", "show")
+    assert shown.startswith("symmetric: mapping address-and-port-dependent")
+    phone = f"{router.settings.values['ALICE_IP']}:5060"
+    assert phone not in shown
+    router.execute("alice-home", "remeasure")
+
+
+def test_mistakes_are_one_line_with_the_nearest_that_is_right(router: Lab) -> None:
+    for words, complaint in (
+        (("set", "symetric"), "nearest: symmetric"),
+        (("set", "mapping=address-dependent,ports=preserved"), "nearest: ports=changed"),
+        (("rebin",), "nearest: rebind"),
+        (("drop-next",), "takes PATTERN"),
+        (("drop-next", "INVTE *"), "nearest: 'INVITE *'"),
+        (("loss", "120"), "must be from 0 to 100"),
+    ):
+        code, said = refusal(router, *words)
+        assert code == 2
+        assert complaint in said
+        assert said.count("\n") == 1
+
+
+def test_a_router_that_is_not_what_it_claims_is_measured_as_it_is(router: Lab) -> None:
+    """The detector detects: somebody takes the guard away behind natctl's back."""
+    router.execute("nat", "iptables", "-F", "LAB_INPUT")
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        router.execute("alice-home", "remeasure")
+    assert raised.value.returncode == 3
+    assert "peer-first: declared kept, measured lost" in raised.value.stdout
+    run = router.call("--from", "alice")
+    assert run.verdict == "lab-broken"
+    assert run.failed == {"nat-kind"}, run.explain()

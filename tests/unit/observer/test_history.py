@@ -1,0 +1,108 @@
+"""Why a packet was not let in: by what the router says that it did, and by what kept the mapping alive on the wire."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from observer.decode import Address, Sighting
+from observer.history import DROPPED, EXPIRED, FILTERED, FORGOTTEN, NEVER, History
+from tests.unit.observer.sightings import BOB, HOME, NAT, PROXY, did, ended, lines, made, sighting, via_bob
+
+INVITE = lines("INVITE sip:alice@10.77.1.100:5060 SIP/2.0", [via_bob("b")], "c", "1 INVITE")
+
+
+def packet(time: float, source: Address, destination: Address, transport: str = "udp") -> Sighting:
+    """Return something that the tap on the router's outer side sees."""
+    return replace(sighting("nat-wan", source, destination, *INVITE, time=time), transport=transport)
+
+
+def history(*events: dict[str, Any], **profile: Any) -> History:
+    """Return the everyday router's history, but for these axes."""
+    return History("nat", HOME | profile, list(events))
+
+
+def test_a_port_that_never_was_anybodys() -> None:
+    fate = history(made(0, (NAT[0], 50001))).fate(packet(9, PROXY, NAT), [])
+    assert (fate.code, fate.text) == (NEVER, "it never had one")
+
+
+def test_a_mapping_of_another_transport_is_none() -> None:
+    assert history(made(0, transport="tcp")).fate(packet(9, PROXY, NAT), []).code == NEVER
+
+
+def test_a_mapping_that_came_later_than_the_packet_is_none() -> None:
+    assert history(made(9.5)).fate(packet(9, PROXY, NAT), []).code == NEVER
+
+
+def test_an_expired_mapping_is_told_with_its_end_and_its_age() -> None:
+    """The router noticed late, when it was asked: the last packet on the wire says when it really ended."""
+    kept_alive = [packet(1, NAT, PROXY), packet(1.1, PROXY, NAT)]
+    fate = history(made(1), ended(21), lifetime=5).fate(packet(21, PROXY, NAT), kept_alive)
+    assert (fate.code, fate.text) == (EXPIRED, "it expired 14.9 s before (made 20.0 s before)")
+    assert fate.ago == pytest.approx(14.9)
+
+
+def test_without_a_packet_in_sight_the_router_is_believed() -> None:
+    fate = history(made(1), ended(8)).fate(packet(9, PROXY, NAT), [])
+    assert fate.text == "it expired 1.0 s before (made 8.0 s before)"
+
+
+def test_what_comes_from_outside_keeps_a_mapping_only_where_the_router_counts_it() -> None:
+    seen = [packet(1, NAT, PROXY), packet(4, PROXY, NAT)]
+    lost = packet(20, PROXY, NAT)
+    assert history(made(1), ended(20), lifetime=5).fate(lost, seen).ago == pytest.approx(11)
+    assert history(made(1), ended(20), lifetime=5, refresh="outbound").fate(lost, seen).ago == pytest.approx(14)
+
+
+def test_what_comes_too_late_from_outside_does_not_revive_it() -> None:
+    seen = [packet(1, NAT, PROXY), packet(8, PROXY, NAT)]
+    assert history(made(1), ended(20), lifetime=5).fate(packet(20, PROXY, NAT), seen).ago == pytest.approx(14)
+
+
+@pytest.mark.parametrize("verb", ["rebind", "flush", "set", "change-ip", "reboot", "lifetime"])
+def test_what_somebody_did_to_the_router_is_named(verb: str) -> None:
+    fate = history(made(1), ended(7), did(7.01, verb)).fate(packet(9.11, PROXY, NAT), [packet(2, NAT, PROXY)])
+    assert (fate.code, fate.text) == (FORGOTTEN, f"it was forgotten by `{verb}` 2.1 s before (made 8.1 s before)")
+
+
+def test_a_verb_of_long_after_the_end_did_not_end_it() -> None:
+    fate = history(made(1), ended(6), did(8, "rebind")).fate(packet(9, PROXY, NAT), [packet(1, NAT, PROXY)])
+    assert fate.code == EXPIRED
+
+
+def test_a_connection_does_not_expire_by_the_lifetime_of_udp() -> None:
+    lost = packet(20, PROXY, NAT, "tcp")
+    seen = [packet(1, NAT, PROXY, "tcp")]
+    assert history(made(1, transport="tcp"), lifetime=5).fate(lost, seen).code == DROPPED
+    assert history(made(1, transport="tcp"), ended(9, transport="tcp"), lifetime=5).fate(lost, seen).code == EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("filtering", "spoken_to", "code"),
+    [
+        ("address-and-port-dependent", PROXY, FILTERED),
+        ("address-and-port-dependent", (BOB[0], 5070), FILTERED),
+        ("address-and-port-dependent", BOB, DROPPED),
+        ("address-dependent", PROXY, FILTERED),
+        ("address-dependent", (BOB[0], 5070), DROPPED),
+        ("endpoint-independent", PROXY, DROPPED),
+    ],
+)
+def test_a_router_lets_in_whom_its_filtering_says(filtering: str, spoken_to: Address, code: str) -> None:
+    router = history(made(1), filtering=filtering)
+    assert router.fate(packet(3, BOB, NAT), [packet(2, NAT, spoken_to)]).code == code
+
+
+def test_who_loses_packets_on_purpose_is_named() -> None:
+    router = history(made(1), did(2.5, "drop-next"))
+    fate = router.fate(packet(3, PROXY, NAT), [packet(2, NAT, PROXY)])
+    assert (fate.code, fate.text) == (DROPPED, "`drop-next` 0.5 s before")
+
+
+def test_the_second_life_of_a_port_counts() -> None:
+    router = history(made(1), ended(6), made(10))
+    assert router.lives("udp", NAT) == [(1, 6), (10, None)]
+    assert router.fate(packet(12, PROXY, NAT), [packet(11, NAT, PROXY)]).code == DROPPED
