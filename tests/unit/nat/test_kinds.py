@@ -145,7 +145,7 @@ def test_what_is_unknown_is_answered_in_one_line_with_the_nearest(text: str, wor
         "block=2,mapping=address-dependent",
         "cgnat,hairpin=external",
         "symmetric,hairpin=external",
-        "symmetric,alg=on",
+        "cgnat,filtering=endpoint-independent",
         "block=500",
     ],
 )
