@@ -18,6 +18,7 @@ from observer.topology import ISP_OUTSIDE, Topology
 
 TRYING = 100
 VIAS = {"via", "v"}
+SIP_PORT = 5060  # of the reflectors, which read SIP there
 SAME_LINE = 0.5  # how alike two lines of one name must be for the second to be the first, edited
 
 
@@ -55,11 +56,11 @@ class Journey:
 
 def tell(sightings: list[Sighting], topology: Topology) -> list[Journey]:
     """Return the journeys of all SIP messages, in the order in which they began."""
-    probed = set(topology.reflectors)
+    probed = {(address, SIP_PORT) for address in topology.reflectors}
     together: dict[tuple[object, ...], list[_Copy]] = defaultdict(list)
     for seen in sightings:
         # The probe sends SIP to the reflectors, to see whether the router reads it: that is nobody's call.
-        if seen.is_sip and not {seen.source[0], seen.destination[0]} & probed:
+        if seen.is_sip and not {seen.source, seen.destination} & probed:
             _join(together[message(seen)], seen)
     journeys = [Journey(_legs(copy.sightings, topology)) for copies in together.values() for copy in copies]
     return sorted(journeys, key=lambda journey: journey.first.time)

@@ -1,22 +1,16 @@
 """In Alice's pod: how long the reflector's answers take. Prints one line for each question: milliseconds, or `lost`."""
 
-import json
 import os
-import socket
 import sys
 import time
 
+from nat.probe import sockets_of
+from nat.prober import Prober
+
 PATIENCE_S = 0.5
-count, address = int(sys.argv[1]), os.environ["REFLECTOR_IP"]
-with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
-    asker.settimeout(PATIENCE_S)
-    for number in range(count):
+reflectors = sockets_of([os.environ["REFLECTOR_IP"], os.environ["REFLECTOR_IP2"]])
+with Prober(reflectors, os.environ["PHONE_IP"]) as asker:
+    for _ in range(int(sys.argv[1])):
         began = time.monotonic()
-        asker.sendto(json.dumps({"id": str(number), "ask": "where"}).encode(), (address, 3478))
-        try:
-            while json.loads(asker.recv(2048)).get("id") != str(number):
-                pass
-        except TimeoutError:
-            print("lost")
-        else:
-            print(f"{1000 * (time.monotonic() - began):.1f}")
+        answer = asker.wait(asker.send(0, ask="where"), [], PATIENCE_S)
+        print("lost" if answer is None else f"{1000 * (time.monotonic() - began):.1f}")

@@ -169,6 +169,13 @@ def test_what_the_probe_sends_to_the_reflectors_is_nobodys_call() -> None:
     assert tell(wire.sightings, TOPOLOGY) == []
 
 
+def test_what_a_call_sends_to_another_port_there_belongs_to_it() -> None:
+    wire = Wire()
+    invite = lines("INVITE sip:198.51.100.30:5099 SIP/2.0", [via_alice("p")], "call", "1 INVITE")
+    wire.packet(invite, ("198.51.100.10", 5060), ("198.51.100.30", 5099), "proxy")
+    assert len(tell(wire.sightings, TOPOLOGY)) == 1
+
+
 def test_a_transaction_with_the_same_numbers_but_another_branch_is_another_message() -> None:
     wire = Wire()
     for branch in ("x", "y"):
