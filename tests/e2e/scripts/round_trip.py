@@ -7,7 +7,7 @@ import time
 from nat.probe import sockets_of
 from nat.prober import Prober
 
-PATIENCE_S = 0.5
+PATIENCE_S = 0.2
 reflectors = sockets_of([os.environ["REFLECTOR_IP"], os.environ["REFLECTOR_IP2"]])
 with Prober(reflectors, os.environ["PHONE_IP"]) as asker:
     for _ in range(int(sys.argv[1])):
