@@ -1,0 +1,83 @@
+"""`experiment`: take one remedy away behind one kind of NAT: what happened, beside what should have."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from labkit import cells, certificates, engine, images, nats, settings, stack, subnets
+from labkit.cells import Seen
+from labkit.expectations import ALL_ON, EXPECTATIONS, Expectation, in_words
+from labkit.outcome import Exit, Mistake, say
+from labkit.settings import Settings
+from nat import kinds
+
+KEEPALIVE_S = 1  # how often the proxy asks phones while a silence is tried: well below `silence`
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("remedy", help=f"what is taken away, of: {', '.join(EXPECTATIONS)}")
+    parser.add_argument("--nat", default=kinds.BASE, metavar="KIND", help="behind which router (`./lab nats`)")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Return 0 when it happened as it should, 1 when not, 127 when this kernel cannot do it."""
+    expected = EXPECTATIONS.get(given.remedy)
+    if expected is None:
+        raise Mistake(f"{given.remedy}: unknown; the experiments are {', '.join(EXPECTATIONS)}")
+    if given.nat not in kinds.PRESETS:
+        known = ", ".join(kinds.PRESETS)
+        raise Mistake(f"--nat {given.nat}: what should happen is known for presets only: {known}")
+    with standing(expected) as lab:
+        seen = try_one(lab, expected, given.nat, sys.argv[1:])
+    print(f"{seen.ladder}\n{report(expected, given.nat, seen)}")
+    if seen.unsupported:
+        return cells.UNSUPPORTED
+    return Exit.PASS if seen.causes == expected.causes(given.nat) else Exit.FAIL
+
+
+def report(expected: Expectation, kind: str, seen: Seen) -> str:
+    """Return what should have happened beside what did."""
+    off = "all remedies on" if expected.remedy == ALL_ON else f"{expected.remedy} off: {expected.off}"
+    lines = [f"{kind}, {off}", f"  should:    {in_words(expected.causes(kind))}", f"  happened:  {seen.text}"]
+    if not seen.unsupported:
+        fits = seen.causes == expected.causes(kind)
+        lines.append("as it should be" if fits else f"NOT as it should be: {in_words(seen.causes)}")
+    return "\n".join(lines)
+
+
+@contextmanager
+def standing(expected: Expectation) -> Iterator[Settings]:
+    """A lab without this remedy, removed afterwards. Raises Mistake and LabBroken."""
+    lab = settings.load("" if expected.remedy == ALL_ON else expected.remedy)
+    prepare(lab)
+    if expected.silence:
+        lab.values |= {"SIP_PROXY_KEEPALIVE": str(KEEPALIVE_S), "PHONE_REFRESH_S": "3600"}
+    if stack.remove(lab):
+        say(f"the lab {lab.project} is another one: it was removed")
+    try:
+        stack.start(lab)
+        yield lab
+    finally:
+        stack.remove(lab)
+
+
+def prepare(lab: Settings) -> None:
+    """Make sure that a lab of these settings can be started. Raises Mistake."""
+    engine.ensure()
+    subnets.check(lab)
+    if lab.has_tls:
+        certificates.provide(lab)
+    images.ensure(lab)
+    nats.check(lab)
+
+
+def try_one(lab: Settings, expected: Expectation, kind: str, again: Sequence[str]) -> Seen:
+    """Do the experiment in a lab that stands. Raises LabBroken."""
+    profile = kinds.PRESETS[kind].profile
+    is_silent = bool(expected.silence and profile["lifetime"] and profile["udp"] == "passed")
+    text = f"{kind},lifetime={expected.silence}" if is_silent else kind
+    return cells.run(lab, {"alice": text}, expected.calls, again, is_silent=is_silent)
