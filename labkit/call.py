@@ -11,8 +11,10 @@ from pathlib import Path
 from labkit import engine, evidence, settings, stack
 from labkit.outcome import Exit, LabBroken, Mistake, say
 from labkit.settings import ROOT
+from sipp_scenarios.parts import EVENTS, eventful
 
 MOST_CALLS = 1000
+NO_LAB = "no lab is up: `./lab up` starts one"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,12 +30,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--register", default="", metavar="NAME,...", help="who registers anew before (after the router changed)"
     )
+    parser.add_argument(
+        "--event", choices=EVENTS, default="", help="what happens to Alice's router while the call is up"
+    )
 
 
 def flows() -> list[str]:
     """Return what two phones can do with one another: there is a scenario for the caller of each."""
     scenarios = (path.stem for path in (ROOT / "sipp_scenarios").glob("uac_*.xml"))
-    return sorted(name.removeprefix("uac_") for name in scenarios if name != "uac_register")
+    return sorted(name.removeprefix("uac_") for name in scenarios)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -41,16 +46,54 @@ def run(given: argparse.Namespace) -> int:
     if not 1 <= given.count <= MOST_CALLS:
         raise Mistake(f"--count {given.count}: must be from 1 to {MOST_CALLS}")
     lab = settings.load()
-    if engine.reach().engine is None or not stack.is_up(lab):  # nothing is installed or started to find out
-        raise Mistake("no lab is up: `./lab up` starts one")
+    if engine.reach().engine is None:  # nothing is installed or started to find out
+        raise Mistake(NO_LAB)
     lab = settings.load_running(stack.started_with(lab))
+    died = fallen(lab)
+    if died:
+        evidence.bury(lab, sys.argv[1:])
+        raise LabBroken(f"{', '.join(died)}; the lab is removed: `./lab up` starts one anew")
+    if not stack.is_up(lab):
+        raise Mistake(NO_LAB)
     unknown = set(given.register.replace(",", " ").split()) - {"alice", "bob"}
     if unknown:
         raise Mistake(f"--register {','.join(sorted(unknown))}: unknown; the phones are alice, bob")
+    is_sipp = lab.values[f"LAB_{given.caller.upper()}"] == "sipp"
+    if given.event and not (is_sipp and given.count == 1 and given.flow in eventful()):
+        raise Mistake(f"--event {given.event}: needs one call, by a SIPp, of the flows {', '.join(eventful())}")
     arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup, "--flow", given.flow]
+    if given.event:
+        arguments += ["--event", given.event]
     if given.register:
         arguments += ["--register", given.register]
-    return place(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])[0]
+    return place_or_remove(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])
+
+
+def place_or_remove(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]) -> int:
+    """Have the phones call, and return the verdict's exit code; a lab that broke because a part of it died is removed.
+
+    Raises LabBroken.
+    """
+    code: int = Exit.BROKEN
+    try:
+        code, _ = place(lab, arguments, again)
+    finally:
+        died = fallen(lab) if code == Exit.BROKEN else []
+        if died:
+            say(f"{', '.join(died)}: the lab is removed")
+            stack.remove(lab)
+    return code
+
+
+def fallen(lab: settings.Settings) -> list[str]:
+    """Return what has died of a lab that runs otherwise, and how; nothing of one that is not up, or not up yet."""
+    states = stack.running(lab)
+    if "running" not in states.values() or "created" in states.values():
+        return []
+    services = stack.output(lab, "config", "--services").decode().split()
+    return [
+        f"{service} is {states.get(service, 'gone')}" for service in services if states.get(service) != "running"
+    ]
 
 
 def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]) -> tuple[int, Path]:

@@ -14,7 +14,7 @@ from labkit.outcome import Exit, LabBroken
 from labkit.settings import Settings
 
 UNSUPPORTED = 127
-REGISTER = "import sys; from observer.control import ask; ask(sys.argv[1], {'do': 'register'})"
+CALLED = {"alice": "bob", "bob": "alice", "both": "alice,bob"}  # who calls -> who registers for that
 # The facts that say why something broke, or that nothing did; the others are what came of it.
 CAUSES = frozenset((
     "works", "bypasses-proxy", "expired", "never-registered",
@@ -49,27 +49,30 @@ class Seen:
 
 
 def run(
-    lab: Settings, routers: Mapping[str, str], calls: Sequence[str], again: Sequence[str], *, is_silent: bool = False
-) -> Seen:
-    """Change the routers, have the phones register, and have them call. Raises LabBroken.
+    lab: Settings, routers: Mapping[str, str], caller: str, again: Sequence[str], *, flow: str = "call",
+    is_silent: bool = False,
+) -> Seen:  # fmt: skip
+    """Change the routers, have who is called register, and have `caller` (or both) call. Raises LabBroken.
 
-    `routers`: {home: kind}; `calls`: what `phone call` is told; `again`: the verb that repeats it. With `is_silent` the
-    call comes when Alice's mapping has been forgotten, or has outlived twice its lifetime.
+    `routers`: {home: kind}; `again`: the verb that repeats it. With `is_silent` the call comes when Alice's mapping has
+    been forgotten, or has outlived twice its lifetime.
     """
-    began = time.monotonic()
-    for home, kind in routers.items():
-        done = _exec(lab, lab.routers[home], "natctl", "set", kind)
-        if done.returncode == UNSUPPORTED:
-            return Seen(unsupported=done.stderr.strip().removeprefix("natctl: unsupported: "))
-        _demand(done)
-        _demand(_exec(lab, f"{home}-home", "remeasure"))
-    for phone in ("alice", "bob"):
-        _exec(lab, "bob", "python3", "-c", REGISTER, phone)  # without a remedy it may not be answered
-    if is_silent:
-        _demand(_exec(lab, "nat", "natctl", "outlive", f"{lab.values['ALICE_IP']}:5060"))
-    code, folder = _call(lab, calls, again)
+    began, run_name = time.monotonic(), f"{time.time_ns():x}"
+    before = [word for home, kind in routers.items() for word in ("--router", f"{home}={kind}")]
+    before += ["--silence", "alice"] if is_silent else ["--register", CALLED[caller]]
+    call = ["phone", "call", "--run", run_name, *before, "--from", caller, "--flow", flow]
+    done = subprocess.run(
+        stack.compose(lab, "exec", "-T", "bob", *call), env=lab.environment(), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, errors="replace", check=False,
+    )  # fmt: skip
+    if done.returncode == UNSUPPORTED:
+        return Seen(unsupported=done.stderr.strip().removeprefix("phone: unsupported: "))
+    folder = evidence.fetch(lab, run_name)
+    if folder is None or not (folder / "verdict.json").exists():
+        kept = evidence.collect(lab, again, folder)
+        raise LabBroken(f"the calls could not be judged: {done.stderr.strip()} ({kept})")
     verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
-    if code == Exit.BROKEN:
+    if done.returncode == Exit.BROKEN:
         wrong = [check["evidence"] for check in verdict["checks"] if check["result"] != "pass"]
         raise LabBroken(f"{', '.join(routers.values())}: {'; '.join(wrong)} ({folder})")
     facts = verdict["facts"]
@@ -81,26 +84,3 @@ def run(
         folder=folder,
         seconds=time.monotonic() - began,
     )
-
-
-def _call(lab: Settings, calls: Sequence[str], again: Sequence[str]) -> tuple[int, Path]:
-    """Have the phones call; return the verdict's exit code and the run's folder. Raises LabBroken."""
-    run_name = f"{time.time_ns():x}"
-    done = _exec(lab, "bob", "phone", "call", "--run", run_name, *calls)
-    folder = evidence.fetch(lab, run_name)
-    if folder is None or not (folder / "verdict.json").exists():
-        kept = evidence.collect(lab, again, folder)
-        raise LabBroken(f"the calls could not be judged: {done.stderr.strip()} ({kept})")
-    return done.returncode, folder
-
-
-def _demand(done: subprocess.CompletedProcess[str]) -> None:
-    if done.returncode != 0:
-        raise LabBroken(f"{' '.join(map(str, done.args[-3:]))}: {(done.stderr or done.stdout).strip()}")
-
-
-def _exec(lab: Settings, service: str, *command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        stack.compose(lab, "exec", "-T", service, *command), env=lab.environment(), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, errors="replace", check=False,
-    )  # fmt: skip

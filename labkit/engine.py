@@ -1,6 +1,6 @@
 """The Docker engine: what this machine has, and getting what it lacks.
 
-Supported are Engine 20.10 or later and Compose 2.20 or later. On Debian and Ubuntu, as root, the missing parts are
+Supported are Engine 20.10 or later and Compose 2.24.4 or later. On Debian and Ubuntu, as root, the missing parts are
 installed from the distribution's packages; elsewhere the user gets one line that names what is missing.
 """
 
@@ -20,7 +20,7 @@ from labkit import progress
 from labkit.outcome import Mistake, say
 
 ENGINE_AT_LEAST = (20, 10)
-COMPOSE_AT_LEAST = (2, 20)
+COMPOSE_AT_LEAST = (2, 24, 4)  # `!reset`, by which an overlay takes a network away
 DAEMON_START_S = 60  # a cold start on two busy cores took 4 s
 DAEMON_LOG = Path("/var/log/dockerd.log")
 
@@ -221,7 +221,7 @@ def packages_for(parts: Sequence[str], identity: str, codename: str) -> tuple[st
 def _install(problem: str, parts: Sequence[str]) -> None:
     obstacle = can_install()
     if obstacle is not None:
-        raise Mistake(f"{problem}: install Docker Engine 20.10+ with Compose 2.20+ and buildx ({obstacle})")
+        raise Mistake(f"{problem}: install Docker Engine 20.10+ with Compose 2.24.4+ and buildx ({obstacle})")
     identity, codename = distribution()
     packages = packages_for(parts, identity, codename)
     say(f"{problem}: installing {', '.join(packages)} from the distribution's packages")

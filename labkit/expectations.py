@@ -15,7 +15,7 @@ class Expectation:
 
     remedy: str
     off: str  # what is otherwise then, in words
-    calls: tuple[str, ...]  # what `phone call` is told
+    caller: str  # who calls: alice, bob, or both one after the other
     silence: int  # seconds of the routers' memory before the call; 0: the call comes at once
     otherwise: frozenset[str]
     kinds: dict[str, frozenset[str]]
@@ -33,7 +33,7 @@ def _read() -> tuple[dict[str, Expectation], dict[str, str]]:
     for remedy, table in tables.items():
         kinds = {kind: frozenset(causes) for kind, causes in {**table.get("kinds", {}), **everywhere}.items()}
         found[remedy] = Expectation(
-            remedy, table["off"], tuple(table["calls"]), table.get("silence", 0), frozenset(table["otherwise"]), kinds
+            remedy, table["off"], table["caller"], table.get("silence", 0), frozenset(table["otherwise"]), kinds
         )
     return found, words
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 
 from labkit import engine, settings, stack
 from labkit.outcome import Exit, Mistake
@@ -23,7 +22,6 @@ VERBS = {
     "drop-next": ("PATTERN [TIMES]", "drop the next message with such a first line: 'SIP/2.0 200*(INVITE)'"),
     "clear": ("", "no loss, no delay, nothing waits to be dropped"),
     "show": ("", "what it is, and its mappings with age and time left"),
-    "outlive": ("ADDRESS:PORT", "wait until a phone's mapping is forgotten, or has outlived its lifetime twice"),
     "rules": ("KIND", "the rules of a kind; nothing is loaded"),
 }
 MEASURED = ("set", "lifetime")  # after these the pod's probe says whether the router is what it now claims to be
@@ -44,9 +42,7 @@ def run(given: argparse.Namespace) -> int:
         return Exit.PASS
     verb, *arguments = given.words
     if verb not in VERBS:
-        close = difflib.get_close_matches(verb, VERBS, n=2, cutoff=0.5)
-        nearest = f"nearest: {', '.join(close)}" if close else f"the verbs are {', '.join(VERBS)}"
-        raise Mistake(f"nat {verb}: unknown; {nearest}")
+        raise Mistake(f"nat {verb}: unknown; {kinds.nearest(verb, VERBS)}")
     if verb == "set" and len(arguments) == 1:
         arguments = [_kind(arguments[0])]
     lab = settings.load()

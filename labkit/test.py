@@ -17,7 +17,9 @@ from labkit.settings import ROOT
 
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
-ORDER = ("tests/unit", "tests/flows", "tests/fuzz", "tests/e2e")  # the quick ones first
+EVERYTHING = ("tests/e2e", "tests/unit", "tests/flows", "tests/fuzz")
+# Two side by side (tests/conftest.py says what belongs together). Not those that take long: they measure.
+SIDE_BY_SIDE = ("--numprocesses", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
 JUNIT = ROOT / "out" / "junit.xml"
 
 
@@ -34,9 +36,11 @@ def run(given: argparse.Namespace) -> int:
     images.ensure(settings.load())
     certificates.require_openssl()
     JUNIT.parent.mkdir(exist_ok=True)
-    marks = [] if given.all else ["-m", "not long"]
+    chosen = [*([] if given.all else ["-m", "not long"]), *(given.pytest or EVERYTHING)]
+    if not given.all and not given.pytest:
+        chosen += SIDE_BY_SIDE
     tests = subprocess.Popen(
-        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *marks, *(given.pytest or ORDER)],
+        [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *chosen],
         cwd=ROOT, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip

@@ -57,16 +57,13 @@ def run(given: argparse.Namespace) -> int:
         try:
             stack.start(lab)
         except LabBroken:
-            try:
-                say(f"evidence in {evidence.collect(lab, sys.argv[1:])}")
-            finally:  # a Ctrl-C here, or a disk that is full, leaves nothing behind either
-                stack.remove(lab)
+            evidence.bury(lab, sys.argv[1:])
             raise
         except KeyboardInterrupt:
             stack.remove(lab)
             raise
     try:
-        code, _ = call.place(lab, [], sys.argv[1:])
+        code = call.place_or_remove(lab, [], sys.argv[1:])
     except KeyboardInterrupt:
         if not was_up:
             stack.remove(lab)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,7 +74,7 @@ def parse(text: str) -> Kind:
         raise UnknownKind(f"{text}: more than one kind: {', '.join(names)}")
     preset = PRESETS.get(names[0] if names else BASE)
     if preset is None:
-        raise UnknownKind(f"{names[0]}: unknown; {_nearest(names[0], PRESETS)}")
+        raise UnknownKind(f"{names[0]}: unknown; {nearest(names[0], PRESETS)}")
     profile = combine(preset.profile, dict(word.split("=", 1) for word in words if "=" in word))
     if profile == preset.profile:
         return preset
@@ -111,7 +111,7 @@ def combine(base: Profile, given: Mapping[str, str]) -> Profile:
 def _value(axis: str, text: str) -> Value:
     allowed = AXES.get(axis)
     if allowed is None:
-        raise UnknownKind(f"{axis}={text}: no such axis; {_nearest(axis, AXES)}")
+        raise UnknownKind(f"{axis}={text}: no such axis; {nearest(axis, AXES)}")
     if isinstance(allowed[0], str):
         if text not in allowed:
             raise UnknownKind(f"{axis}={text}: unknown; {axis} is one of {', '.join(map(str, allowed))}")
@@ -164,7 +164,8 @@ def _impossible(profile: Profile) -> str:
     return next((text for holds, text in rules if holds), "")
 
 
-def _nearest(word: str, known: Mapping[str, object]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     """Return the nearest known words, or all of them."""
+    known = list(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     return f"nearest: {', '.join(close)}" if close else f"known: {', '.join(known)}"

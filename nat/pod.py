@@ -3,8 +3,8 @@
     python3 -m nat.pod          settle, measure the router before any SIP flows; then hold the network namespace
     python3 -m nat.pod measure  have it settle and measure again, after the router was changed (`remeasure`)
 
-It answers on NAME-home.sock: {"do": "measure"} -> what probe.json has. Two hosts more stand beside the phone's address,
-and the probe is theirs: the phone's own mappings stay untouched.
+It answers on NAME-home.sock: {"do": "measure", "quick": false} -> what probe.json has. Two hosts more stand beside the
+phone's address, and the probe is theirs: the phone's own mappings stay untouched.
 """
 
 from __future__ import annotations
@@ -60,10 +60,10 @@ def _interface() -> str:
     return name
 
 
-def measure() -> Request:
-    """Settle, measure, and write what was found."""
+def measure(is_quick: bool = False) -> Request:
+    """Settle, measure, and write what was found. With `is_quick` all but the lifetime."""
     claims = ask(os.environ["ROUTER"], {"do": "profile"})
-    result: Request = probe.examine(claims["name"], claims["profile"], settle(claims["profile"]))
+    result: Request = probe.examine(claims["name"], claims["profile"], settle(claims["profile"]), is_quick)
     path = ROOM / f"probe-{os.environ['HOME_OF']}.json"
     unready = path.with_suffix(".new")
     unready.write_text(json.dumps(result, indent=1), encoding="utf-8")
@@ -76,7 +76,7 @@ def answer(request: Request) -> Request:
     """Measure. Raises ValueError for anything else."""
     if request["do"] != "measure":
         raise ValueError(f"a pod cannot {request['do']!r}")
-    return measure()
+    return measure(request.get("quick", False))
 
 
 def main(verb: str = "") -> int:

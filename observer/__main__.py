@@ -3,7 +3,8 @@
 import sys
 from importlib import import_module
 
-MODULES = {"tap": "observer.tap", "serve": "observer.judge"}  # imported when asked for: ten containers start at once
+# Imported when asked for: ten containers start at once.
+MODULES = {"tap": "observer.tap", "serve": "observer.judge", "page": "observer.page"}
 
 if __name__ == "__main__":
     verb, *rest = sys.argv[1:]

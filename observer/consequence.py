@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from observer.case import Case, is_in_dialog, text, transaction
 from observer.history import EXPIRED, FORGOTTEN, NEVER
 from observer.story import Journey
-from observer.whereabouts import INTERNET, OUTSIDE, Loss, ends
+from observer.whereabouts import DEAF, INTERNET, OUTSIDE, Loss, ends
 
 GIVE_UP_S = 32  # Timers B and F: 64 × T1 (RFC 3261 §17.1.1.2, §17.1.2.2)
 RINGING, OK = 180, 200
@@ -107,7 +107,8 @@ def _is_at_proxy(journey: Journey) -> bool:
 def _reached(case: Case, journey: Journey) -> str:
     """Return the phone that a message came to at last; nothing where it came to none."""
     target = ends(journey.legs[-1], case.topology)[1]
-    return target if target in case.topology.phones else ""
+    is_heard = all(loss.place != DEAF for loss in case.around.losses(journey))
+    return target if is_heard and target in case.topology.phones else ""
 
 
 def _addressee(case: Case, journey: Journey, sender: str) -> str:
@@ -123,6 +124,8 @@ def _told(one: _Lost) -> Fact:
     if loss.lane == "core":
         them = "them" if len(one.called) > 1 else "it"
         what, words = "to-private", f"{goes}, a private address: the Internet drops {them}"
+    elif loss.place == DEAF:
+        what, words = "unheard", f"{_subject(one)}: {loss.text}"
     elif loss.place == INTERNET:
         what, words = "elsewhere", f"{_subject(one)}: {loss.text}"
     elif loss.place == OUTSIDE and (loss.fate is None or loss.fate.code in (NEVER, EXPIRED, FORGOTTEN)):

@@ -16,6 +16,8 @@ from observer.topology import Profile
 
 FORGETTING = frozenset(("set", "flush", "rebind", "change-ip", "reboot", "lifetime"))  # verbs that cost all mappings
 DROPPING = frozenset(("block-udp", "loss", "drop-next"))
+REMAKING = frozenset(("set", "lifetime", "block-udp"))  # after these the router is of another kind
+LARGEST = 1472  # bytes of UDP that go in one packet: Ethernet's 1500 without the two headers
 LATE_S = 0.05  # an event bears the time at which the router read of it
 TOGETHER_S = 1.0  # what ends so close to a verb was ended by it
 
@@ -64,6 +66,9 @@ class History:
 
     def fate(self, lost: Sighting, seen_there: Iterable[Sighting]) -> Fate:
         """Say why the router did not pass this packet in. `seen_there` is what the tap that saw it saw besides."""
+        barred = self.bar(lost)
+        if barred:
+            return Fate(DROPPED, barred)
         transport = "udp" if lost.transport == "udp" else "tcp"
         lives = [life for life in self.lives(transport, lost.destination) if life[0] <= lost.time + LATE_S]
         if not lives:
@@ -79,6 +84,35 @@ class History:
             ago = max(0.0, lost.time - end)
             return Fate(EXPIRED, f"it expired {ago:.1f} s before {age}", ago)
         return Fate(*self._refusal(lost, seen_there))
+
+    def bar(self, lost: Sighting) -> str:
+        """Say what a router of this kind never passes, in either direction, if this packet is such; else nothing."""
+        if lost.transport != "udp" or self._was_another_at(lost.time):
+            return ""
+        if self.profile.get("udp") == "blocked":
+            return "it passes no UDP"
+        if self.profile.get("fragments") == "dropped" and size(lost) > LARGEST:
+            return f"it drops fragments, and {size(lost)} bytes do not go in one packet"
+        return ""
+
+    def starvation(self, lost: Sighting) -> str:
+        """Say that there was no port left for this packet, which came from inside; nothing where there was one."""
+        transport, host = "udp" if lost.transport == "udp" else "tcp", lost.source[0]
+        held: set[Address] = set()
+        for event in self.events:
+            if event["event"] != "verb" and event["transport"] == transport and event["private"][0] == host:
+                change = held.add if event["event"] == "mapping-created" else held.discard
+                if event["time"] <= lost.time:
+                    change((host, event["private"][1]))
+        most = self.profile.get("block", math.inf)
+        if lost.source in held or len(held) < most or self._was_another_at(lost.time):
+            return ""
+        others = ", ".join(str(port) for _, port in sorted(held))
+        return f"every port that it has for {host} is taken, by {others} there"
+
+    def _was_another_at(self, time: float) -> bool:
+        """Say whether the router became what it says that it is only after this time."""
+        return bool(self.verbs(REMAKING, after=time))
 
     def _end(self, lost: Sighting, noticed: float | None, seen_there: Iterable[Sighting]) -> float | None:
         """Return when silence closed the way in for this packet's sender; None: it did not, as far as is known."""
@@ -111,3 +145,8 @@ class History:
             return FILTERED, ""
         done = self.verbs(DROPPING, until=lost.time)
         return DROPPED, f"`{done[-1]['verb']}` {lost.time - done[-1]['time']:.1f} s before" if done else ""
+
+
+def size(seen: Sighting) -> int:
+    """Return how many bytes a message has."""
+    return len("\r\n".join([seen.first_line, *seen.headers, "", seen.body]).encode())

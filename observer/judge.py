@@ -10,7 +10,9 @@ import os
 import shutil
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +26,45 @@ from observer.topology import Topology, from_environment
 PROXY_KEYS = Path("/keys/proxy.keys")  # it is there when the proxy speaks TLS
 KEPT_RUNS = 20  # older folders in the volume are removed
 MOST_CALLS_DRAWN = 4
+REMEMBERED_CALLS = 1000  # of those, none older than 32 s is repeated by anybody
 ROUTER_S = 5.0  # a router has nothing to work on to say what it did
 EXIT_CODES = {"pass": 0, "fail": 1, "lab-broken": 3}
 SIGNS = {"pass": "✓", "fail": "✗", "not-seen": "?"}
 
 
-def judge(request: Request, topology: Topology, without: str, contacts: dict[str, set[str]]) -> Request:
-    """Judge one run: {"run", "legs"} in; {"text", "exit_code", "folder"} out. Adds to the Contacts that are known."""
+@dataclass(slots=True)
+class Memory:
+    """What the observer knows of earlier runs."""
+
+    contacts: dict[str, set[str]] = field(default_factory=dict)  # the URIs that phones gave as theirs, by phone
+    calls: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))  # Call-IDs of INVITEs
+
+
+def judge(request: Request, topology: Topology, without: str, memory: Memory) -> Request:
+    """Judge one run: {"run", "legs", "since"} in; {"text", "exit_code", "folder"} out. Adds to the memory.
+
+    What was before `since` (Unix seconds), when the routers were others, is not of this run, nor is what the proxy
+    still repeats of calls of that time.
+    """
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
     drops, deaf = cut(topology, folder)
     histories, silent = ask_routers(topology, folder)
     topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
-    began = 0.0
+    began = request.get("since", 0.0)
     if PROXY_KEYS.exists():
         shutil.copy(PROXY_KEYS, folder / KEYS)
-        began = connections.prepend(folder, ROOM / "captures" / "before")
-    sightings = [seen for seen in decode(folder) if seen.time >= began]
+        began = max(began, connections.prepend(folder, ROOM / "captures" / "before"))
+    earlier = set(memory.calls) if request.get("since") else set()
+    sightings = [seen for seen in decode(folder) if seen.time >= began and seen.call_id not in earlier]
     journeys = story.tell(sightings, topology)
     case = Case(
         topology, journeys, sightings, request["legs"], _probes(topology), histories, silent,
-        {name: set(known) for name, known in contacts.items()},
+        {name: set(known) for name, known in memory.contacts.items()},
     )  # fmt: skip
     for name, given in contacts_of_phones(journeys, topology).items():
-        contacts.setdefault(name, set()).update(given)
+        memory.contacts.setdefault(name, set()).update(given)
+    memory.calls.extend({one.first.call_id for one in journeys if one.first.method == "INVITE"} - earlier)
     verdict = checks.judge(case)
     verdict |= {"run": folder.name, "legs": request["legs"], "without": without.replace(",", " ").split()}
     verdict["facts"] = [{"code": fact.code, "text": fact.text} for fact in consequence.facts(case)]
@@ -141,9 +158,9 @@ def main(_: Sequence[str]) -> int:
     """Serve on observer.sock until SIGTERM."""
     topology = from_environment(os.environ)
     without = os.environ.get("WITHOUT", "")
-    contacts: dict[str, set[str]] = {}
+    memory = Memory()
     threading.Thread(
-        target=serve, args=("observer", lambda request: judge(request, topology, without, contacts)), daemon=True
+        target=serve, args=("observer", lambda request: judge(request, topology, without, memory)), daemon=True
     ).start()
     until_stopped()
     return 0

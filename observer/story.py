@@ -149,7 +149,7 @@ def _packet(seen: Sighting) -> tuple[object, ...]:
 def changes(before: Sighting, after: Sighting) -> list[str]:
     """Return what differs, a line each.
 
-    Transport, addresses, first line, header lines (+ added, - removed, ~ changed), body.
+    Transport, addresses, first line, then lines of the headers and of the body: + added, - removed, ~ changed.
     """
     found = []
     if before.transport != after.transport:
@@ -164,8 +164,14 @@ def changes(before: Sighting, after: Sighting) -> list[str]:
         found.append(f"~ {before.first_line} → {after.first_line}")
     found += _header_changes(before.headers, after.headers)
     if before.body != after.body:
-        found.append("~ body")
+        found += _body_changes(before.body.splitlines(), after.body.splitlines()) or ["~ line ends of the body"]
     return found
+
+
+def _body_changes(before: list[str], after: list[str]) -> list[str]:
+    if len(before) == len(after):  # whoever rewrites addresses in SDP leaves its lines where they are
+        return [f"~ {old} → {new}" for old, new in zip(before, after, strict=True) if old != new]
+    return [line for line in difflib.ndiff(before, after) if line.startswith(("+ ", "- "))]
 
 
 def _header_changes(before: list[str], after: list[str]) -> list[str]:

@@ -10,7 +10,8 @@ from observer.history import DROPPED, DROPPING, FILTERED, Fate, History
 from observer.story import Journey, Leg
 from observer.topology import Home, Topology
 
-INTERNET, OUTSIDE, INSIDE = "internet", "outside", "inside"  # lost there; at a router's outer side; at its inner side
+# Lost there; at a router's outer side; at its inner side; at a port of a phone's by which nobody speaks.
+INTERNET, OUTSIDE, INSIDE, DEAF = "internet", "outside", "inside", "deaf"
 
 
 @dataclass(slots=True, frozen=True)
@@ -32,6 +33,14 @@ class Surroundings:
     histories: Mapping[str, History]  # by the router's name
     sightings: list[Sighting]  # of all taps, in the order of time
     _known: dict[int, list[Loss]] = field(default_factory=dict)  # by the identity of the journey
+    _spoken: dict[str, set[int]] = field(default_factory=dict)  # the UDP ports from which each phone has sent SIP
+
+    def __post_init__(self) -> None:
+        """Learn by which ports the phones speak."""
+        for seen in self.sightings:
+            name = self.topology.name(seen.source[0], seen.tap)
+            if seen.is_sip and seen.transport == "udp" and name in self.topology.phones:
+                self._spoken.setdefault(name, set()).add(seen.source[1])
 
     def losses(self, journey: Journey) -> list[Loss]:
         """Return where this message went no further although it should have."""
@@ -49,7 +58,7 @@ class Surroundings:
             return Loss(leg, INTERNET, target, f"{address} is nowhere on the Internet: dropped")
         home = self.topology.behind(target)
         if home is None:
-            return None
+            return self._deaf(leg, target)
         if _comes_from_inside(last, home, self.topology):
             return Loss(leg, INSIDE, target, self._kept_inside(last, home, target))
         if self.topology.is_public_tap(last.tap) and last.tap != home.wan_tap:
@@ -62,11 +71,22 @@ class Surroundings:
         fate = self.histories[home.router].fate(last, there)
         return Loss(leg, OUTSIDE, target, _refusal(last, fate), fate)
 
+    def _deaf(self, leg: Leg, target: str) -> Loss | None:
+        """Phones listen where they speak from, and nowhere else: what is sent to another port they do not hear."""
+        address, port = leg.seen.destination
+        spoken = self._spoken.get(target, set())
+        if not spoken or port in spoken or leg.seen.transport != "udp":
+            return None
+        own = " and ".join(map(str, sorted(spoken)))
+        return Loss(leg, DEAF, target, f"nobody listens at {address}:{port}: the phone speaks from {own}")
+
     def _kept_inside(self, last: Sighting, home: Home, target: str) -> str:
         if last.destination[0] in home.wan:
             return "the router does not bring it back in: no hairpin"
         whose = "the provider's router" if target == home.isp else "the router"
-        return f"{whose} did not pass it on{self._done(home, DROPPING, last)}"
+        history = self.histories.get(home.router, History(home.router))
+        why = history.bar(last) or history.starvation(last)
+        return f"{whose} did not pass it on{f': {why}' if why else self._done(home, DROPPING, last)}"
 
     def _moved(self, last: Sighting, home: Home) -> str:
         return self._done(home, ("change-ip",), last)

@@ -1,17 +1,21 @@
 """What phones are asked for, leg by leg, and the verdict: the same for a SIPp and for any other phone.
 
 A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee", "flow"}: one phone calls another, or does
-with it what the scenarios of another flow than "call" tell.
+with it what the scenarios of another flow than "call" tell. With an "event" that happens to the router of Alice's home
+when the call is up, before the caller says anything more.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from observer.control import PATIENCE_S, Request, ask, await_room
+from sipp_scenarios import routers
 
 START_S = 30.0  # for everybody who is needed for a call to be there
 CALL_S = 16.0  # longer than a call that fails at any of its waits
@@ -27,15 +31,34 @@ def patience(leg: Leg) -> float:
     return PATIENCE_S + CALL_S * int(leg["count"])
 
 
-def converse(legs: list[Leg], run: str, anew: Sequence[str] = ()) -> Request:
+@dataclass(slots=True, frozen=True)
+class Before:
+    """What happens before the calls, in this order."""
+
+    routers: Mapping[str, str] = field(default_factory=dict)  # home -> the kind that its router becomes
+    register: Sequence[str] = ()  # the phones that register anew
+    silence: str = ""  # the phone that registers from a new port, and is silent for as long as its router remembers it
+
+
+def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
     """Have the phones do these legs, and return the observer's verdict: {"text", "exit_code", "folder"}.
 
-    The phones named in `anew` register before. Raises OSError when a phone or the observer does not do its part.
+    Raises OSError when somebody does not do his part, and routers.Refused for a kind that a router cannot be of.
     """
     for name in ("alice", "bob", "observer"):
         await_room(name, START_S)
-    for name in anew:
+    for name in ("alice", "bob") if before.routers else ():
+        ask(name, {"do": "leave"})  # what was registered through a router that is none any more leads nowhere
+    for home, kind in before.routers.items():
+        routers.become(home, kind)
+    since = time.time() if before.routers else 0.0
+    for name in before.register:
         ask(name, {"do": "register"})
+    if before.silence:
+        # From a new port: the proxy repeats for 32 s what it could not deliver at the last one, and the router may keep
+        # ports, and would hear that as this phone's.
+        registered = ask(before.silence, {"do": "register", "elsewhere": True})
+        routers.await_silence(before.silence, registered["port"])
     for leg in legs:
         request = {**leg, "run": run}
         if leg.get("flow") in THIRD_ANSWERS:
@@ -47,7 +70,7 @@ def converse(legs: list[Leg], run: str, anew: Sequence[str] = ()) -> Request:
         if leg.get("flow") in THIRD_ANSWERS:
             leg[THIRD] = _ask_third({"do": "finish", **request})
             _ask_third({"do": "leave"})
-    return ask("observer", {"run": run, "legs": legs})
+    return ask("observer", {"run": run, "legs": legs, "since": since})
 
 
 def _ask_third(request: Request) -> Request:
@@ -70,11 +93,14 @@ def one_way(given: argparse.Namespace) -> Leg:
 
 
 def report(
-    legs: list[Leg], run: str, choose: Callable[[str], str], otherwise: int, anew: Sequence[str] = ()
+    legs: list[Leg], run: str, choose: Callable[[str], str], otherwise: int, before: Before = Before()
 ) -> int:
-    """Have the legs done, print what is chosen of the verdict, and return its exit code."""
+    """Have the legs done, print what is chosen of the verdict, and return its exit code, or natctl's."""
     try:
-        verdict = converse(legs, run, anew)
+        verdict = converse(legs, run, before)
+    except routers.Refused as refused:
+        print(f"phone: {refused}", file=sys.stderr, flush=True)
+        return refused.code
     except OSError as error:
         print(f"phone: no verdict: {error}", file=sys.stderr, flush=True)
         return otherwise

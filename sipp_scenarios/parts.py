@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 SCENARIOS = Path(__file__).parent
+EVENTS = ("rebind", "flush", "reboot", "change-ip")  # what may happen to a router in mid-call: it forgets who called
 
 _PART = re.compile(r'<\?part (\S+?)((?:\s+\w+="[^"]*")*)\?>')
 _DEFAULT = re.compile(r'<\?default((?:\s+\w+="[^"]*")*)\?>\n')
@@ -34,7 +35,12 @@ def scenario(name: str) -> str:
 
 def flows() -> list[str]:
     """Return what a phone can do with another: the scenarios of callers."""
-    return sorted(path.stem.removeprefix("uac_") for path in SCENARIOS.glob("uac_*.xml") if path.stem != "uac_register")
+    return sorted(path.stem.removeprefix("uac_") for path in SCENARIOS.glob("uac_*.xml"))
+
+
+def eventful() -> list[str]:
+    """Return the flows in which something can happen to a router while the call is up."""
+    return [flow for flow in flows() if "<?part event?>" in (SCENARIOS / f"uac_{flow}.xml").read_text(encoding="utf-8")]
 
 
 def callee(flow: str) -> str:

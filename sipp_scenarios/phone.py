@@ -12,6 +12,7 @@ has a connection of its own, by which it registers, and calls that the phone pla
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import secrets
 import shutil
@@ -24,14 +25,17 @@ from dataclasses import asdict
 from pathlib import Path
 
 from observer.control import ROOM, Request, serve
-from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, both_ways, one_way, patience, report
-from sipp_scenarios.parts import callee, flows
-from sipp_scenarios.sipp import PORT, ConnectedSipp, Counts, Sipp, transport
+from sipp_scenarios import routers
+from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, Before, both_ways, one_way, patience, report
+from sipp_scenarios.parts import EVENTS, callee, eventful, flows
+from sipp_scenarios.sipp import PORT, ConnectedSipp, Counts, Sipp, own_address, transport, transport_param
+from sipp_scenarios.stun import Address
 
 EXPIRES_S = 3600
 # Below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120).
 REFRESH_S = float(os.environ.get("PHONE_REFRESH_S") or 20)
 TALK_MS = 200
+OTHER_PORTS = range(5100, 5200, 2)  # for who is to speak from another: the last ones are long forgotten
 REGISTER_S = 5.0
 FILES = Path("/tmp")
 PATIENT = ("-d", str(TALK_MS), "-set", "patient", "1")
@@ -47,15 +51,16 @@ class Phone:
         self.name = name
         self._peer = peer
         self._port = port
+        self._others = itertools.cycle(OTHER_PORTS)
         self._files = files
         files.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._registered = False
         self._waiting: Sipp | None = None
         self._has_connection = transport() != "udp"
-        self._call_id = secrets.token_hex(8)  # of all registrations by connection (RFC 3261 §10.2)
+        self._call_id = secrets.token_hex(8)  # of all its registrations (RFC 3261 §10.2)
         self._started = time.monotonic()  # the later REGISTER has the higher CSeq
-        self._gone = ""  # the Contact that the next of them takes back
+        self._known: Address | None = None  # in its last Contact, which the next registration takes back
         self._count_refresh(0)
         self._engaged_until = 0.0  # in calls that are counted: a refresh would take the counting SIPp away
 
@@ -90,17 +95,20 @@ class Phone:
         with self._lock:
             return asked[request["do"]](request)
 
-    def _register_now(self, _: Request) -> Request:
+    def _register_now(self, request: Request) -> Request:
         self._stop_waiting()
+        if request.get("elsewhere"):
+            self._port = next(self._others)
         self._register()
         self._wait_for_calls()
-        return {"registered": self._registered}
+        return {"registered": self._registered, "port": self._port}
 
     def _leave(self, _: Request) -> Request:
         """Take the binding back. (By TCP it ends with the connection.)"""
         self._stop_waiting()
-        if not self._has_connection:
-            self._register(expires=0)
+        if self._known and not self._has_connection:
+            self._sipp("leave", self._files / "register", ["-m", "1", *self._numbered()]).wait(REGISTER_S)
+        self._known, self._registered = None, False
         return {"registered": False}
 
     def _listen(self, request: Request) -> Request:
@@ -122,8 +130,11 @@ class Phone:
             self._stop_waiting()
         count = request["count"]
         together = ["-l", str(count), "-r", str(RATE_PER_S)] if request["at_once"] else ["-l", "1", "-r", "10"]
-        arguments = [*self._talk(request), "-m", str(count), *together]
+        event = request.get("event", "")
+        arguments = [*self._talk(request), "-m", str(count), *together, *(["-set", "eventful", "1"] if event else [])]
         sipp = self._sipp(f"uac_{request.get('flow', 'call')}", self._folder(request), arguments)
+        if event:
+            sipp.when_up(lambda: routers.suffer("alice", event))
         counts = sipp.wait(CALL_S * (1 if request["at_once"] else count))
         if not self._has_connection:
             self._wait_for_calls()
@@ -141,14 +152,25 @@ class Phone:
         duration = TALK_AT_ONCE_MS if request["at_once"] else TALK_MS
         return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
 
-    def _register(self, expires: int = EXPIRES_S) -> None:
+    def _register(self) -> None:
         if self._has_connection:
             return  # whoever waits for calls does
-        arguments = ["-m", "1", *self._registration(expires)]
-        self._tell(self._sipp("uac_register", self._files / "register", arguments).wait(REGISTER_S).successful == 1)
+        arguments = ["-m", "1", *self._registration()]
+        sipp = self._sipp("register", self._files / "register", arguments)
+        self._known = sipp.address, sipp.port
+        self._tell(sipp.wait(REGISTER_S).successful == 1)
 
-    def _registration(self, expires: int = EXPIRES_S) -> list[str]:
-        return ["-key", "expires", str(expires), "-key", "gone", self._gone]
+    def _registration(self) -> list[str]:
+        """Return what makes it a registration of this phone, which takes its former Contact back."""
+        gone = ""
+        if self._known and (self._has_connection or self._known[0] != own_address()):
+            address, port = self._known
+            gone = f", <sip:{self.name}@{address}:{port}{transport_param()}>;expires=0"
+        return ["-key", "expires", str(EXPIRES_S), "-key", "gone", gone, *self._numbered()]
+
+    def _numbered(self) -> list[str]:
+        """Return what makes a REGISTER a later one of the same phone."""
+        return ["-cid_str", self._call_id, "-base_cseq", str(int(100 * (time.monotonic() - self._started)))]
 
     def _tell(self, registered: bool) -> None:
         if registered != self._registered or not registered:
@@ -168,12 +190,11 @@ class Phone:
 
     def _connect(self, scenario: str, folder: Path, arguments: Sequence[str]) -> None:
         self._prepare(folder)
-        cseq = ["-cid_str", self._call_id, "-base_cseq", str(int(100 * (time.monotonic() - self._started)))]
         who = [*self._who(), *self._registration()]
-        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *cseq, *arguments])
+        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *arguments])
+        self._known = sipp.address, sipp.port
         sipp.listen()
         self._tell(sipp.is_registered())
-        self._gone = f", <sip:{self.name}@{sipp.address}:{sipp.port};transport={transport()}>;expires=0"
 
     def _stop_waiting(self) -> Counts | None:
         waiting, self._waiting = self._waiting, None
@@ -203,16 +224,31 @@ def main() -> int:
     parser.add_argument("--at-once", action="store_true")
     parser.add_argument("--hangup", choices=("caller", "callee"), default="callee")
     parser.add_argument("--flow", default="call")
-    parser.add_argument("--register", default="", metavar="NAME,...", help="who registers anew before")
+    parser.add_argument(
+        "--router", action="append", default=[], metavar="HOME=KIND", help="what a router becomes before; repeatable"
+    )
+    parser.add_argument("--register", default="", metavar="NAME,...", help="who registers anew then")
+    parser.add_argument(
+        "--silence", default="", metavar="NAME",
+        help="who registers from a new port then, and is silent until the router has forgotten it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--event", choices=EVENTS, default="", help="what happens to the router of Alice's home in mid-call"
+    )
     given = parser.parse_args()
     if given.flow not in flows():
         print(f"phone: --flow {given.flow}: unknown; the flows are {', '.join(flows())}", file=sys.stderr)
         return 2
+    if given.event and (given.flow not in eventful() or given.count > 1):
+        wanted = f"needs one call, of the flows {', '.join(eventful())}"
+        print(f"phone: --event {given.event}: {wanted}", file=sys.stderr)
+        return 2
     if given.name == "call":
         legs = both_ways() if given.caller == "both" else [one_way(given)]
-        legs = [{**leg, "flow": given.flow} for leg in legs]
-        anew = given.register.replace(",", " ").split()
-        return report(legs, given.run, lambda text: text, otherwise=2, anew=anew)
+        legs = [{**leg, "flow": given.flow, "event": given.event} for leg in legs]
+        kinds = dict(text.split("=", 1) for text in given.router)
+        before = Before(kinds, given.register.replace(",", " ").split(), given.silence)
+        return report(legs, given.run, lambda text: text, otherwise=2, before=before)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     phone = Phone(given.name, given.peer)
     phone.start()

@@ -22,6 +22,7 @@ from sipp_scenarios.parts import scenario
 PORT = 5060
 START_S = 5.0
 END_S = 8.0  # longer than the longest wait in a scenario
+UP_S = 12.0  # longer than a call takes to be up, or to fail
 # Debian's SIPp speaks no TLS: linked to wolfSSL, it shakes hands and then sends nothing.
 SOCKETS = {"udp": ["-t", "u1"], "tcp": ["-t", "t1", "-set", "connected", "1"]}
 
@@ -39,6 +40,11 @@ class Counts:
 def transport() -> str:
     """Return what this phone speaks: udp or tcp."""
     return os.environ.get("TRANSPORT") or "udp"
+
+
+def transport_param() -> str:
+    """Return what a URI of this phone's says of its transport."""
+    return "" if transport() == "udp" else f";transport={transport()}"
 
 
 def own_address() -> str:
@@ -59,6 +65,7 @@ class Sipp:
         folder.mkdir(parents=True, exist_ok=True)
         self._errors = folder / f"{name}-{run}.err"
         self._statistics = folder / f"{name}-{run}.csv"
+        self._log = folder / f"{name}-{run}.log"
         self.address, speaks = own_address(), transport()
         self._usual = port == 0
         self.port = (port or PORT) if speaks == "udp" else _free_port(self.address)
@@ -68,10 +75,11 @@ class Sipp:
             "-i", self.address, "-mi", self.address, "-p", str(self.port), *SOCKETS[speaks], "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run, "-key", "host", host, "-key", "port", str(known_port),
             "-key", "audio_ip", os.environ.get("AUDIO_IP") or self.address,
-            "-key", "transport_param", "" if speaks == "udp" else f";transport={speaks}",
+            "-key", "transport_param", transport_param(),
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
             "-trace_err", "-error_file", str(self._errors),
             "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
+            "-trace_logs", "-log_file", str(self._log),
             *arguments,
         ]  # fmt: skip
         self._process = subprocess.Popen(
@@ -117,6 +125,28 @@ class Sipp:
         """Return how many calls are up, as SIPp said within the last second."""
         return int(self._last_row().get("CurrentCall", 0))
 
+    def when_up(self, happen: Callable[[], None]) -> None:
+        """Have something happen while its call is up (part event): it stands still meanwhile, and goes on afterwards.
+
+        Nothing happens where no call comes up.
+        """
+        self._await(lambda: self._logged("up") > 0, UP_S)
+        if not self._logged("up"):
+            return
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            happen()
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def _await(self, predicate: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not predicate() and self.is_running() and time.monotonic() < deadline:
+            time.sleep(0.005)  # pacing of a poll, with a deadline
+
+    def _logged(self, word: str) -> int:
+        return self._log.read_text(encoding="utf-8").count(word) if self._log.exists() else 0
+
     def _counts(self) -> Counts:
         """Read the counts; all 0 where SIPp wrote none. Raises KeyError for a SIPp that names its columns otherwise.
 
@@ -147,9 +177,8 @@ class ConnectedSipp(Sipp):
     def __init__(self, called: str, folder: Path, run: str, arguments: list[str]) -> None:
         """Start it. `called` is the scenario of its calls."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._log = folder / f"uac_register-{run}.log"
-        calls = ["-oocsf", _written(called, folder), "-trace_logs", "-log_file", str(self._log)]
-        super().__init__("uac_register", folder, run, ["-m", "1", "-set", "stays", "1", *calls, *arguments])
+        calls = ["-oocsf", _written(called, folder)]
+        super().__init__("register", folder, run, ["-m", "1", "-set", "stays", "1", *calls, *arguments])
 
     def listen(self) -> None:
         """Return when it has registered, or has tried to."""
@@ -170,14 +199,6 @@ class ConnectedSipp(Sipp):
     def calls_up(self) -> int:
         """Return how many calls are up."""
         return self._logged("begun") - self._logged("ended")
-
-    def _await(self, predicate: Callable[[], bool], seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while not predicate() and self.is_running() and time.monotonic() < deadline:
-            time.sleep(0.005)  # pacing of a poll, with a deadline
-
-    def _logged(self, word: str) -> int:
-        return self._log.read_text(encoding="utf-8").count(word) if self._log.exists() else 0
 
 
 def _known_as(own: stun.Address) -> stun.Address:

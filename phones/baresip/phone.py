@@ -116,6 +116,15 @@ class Baresip:
         self._start()
         return self.count("REGISTER_OK") > 0
 
+    def leave(self) -> None:
+        """Take the registration back, and be switched off: a connection through a router that has gone hangs."""
+        if self._process.poll() is None:
+            self.forget()
+            self.command("uadelall")
+            self.await_event(("UNREGISTERING",), 1, SENT_S)
+            self._process.kill()
+            self._process.wait()
+
     def revive(self) -> None:
         """Start it anew when it has ended by itself: one call that it did not survive is enough."""
         if self._process.poll() is not None:
@@ -232,11 +241,16 @@ def unacknowledged() -> int:
 
 
 def answer(phone: Baresip, request: Request) -> Request:
-    """`register`, `listen`, `place` and `finish`, as the SIPp phone does them; its counts are not SIPp's."""
+    """`register`, `leave`, `listen`, `place`, `finish`, as the SIPp phone does them; its counts are not SIPp's."""
     if request["do"] == "register":
         return {"registered": phone.register()}
+    if request["do"] == "leave":
+        phone.leave()
+        return {"registered": False}
     if request["count"] > 1 and request["at_once"]:
         raise ValueError("unsupported: this phone has one line")
+    if request.get("event"):
+        raise ValueError("unsupported: this phone does not wait in mid-call")
     flow = request.get("flow", "call")
     if request["do"] != "finish":
         phone.revive()
@@ -253,7 +267,7 @@ def answer(phone: Baresip, request: Request) -> Request:
         phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     if request["do"] == "finish":  # the caller is done: what has not come will not come
-        phone.await_event(("CALL_CLOSED",), phone.count("CALL_INCOMING"), CALL_S)
+        phone.await_event(("CALL_CLOSED",), max(phone.count("CALL_INCOMING"), phone.count(UP)), CALL_S)
         phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     raise ValueError(f"a phone cannot {request['do']!r}")

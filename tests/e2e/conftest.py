@@ -84,18 +84,24 @@ def lab(lab_settings: settings.Settings, docker_services: Services, request: pyt
     return Lab(lab_settings, ["test", request.node.nodeid])
 
 
+@pytest.fixture(scope="module")
+def router(lab_settings: settings.Settings, docker_services: Services, request: pytest.FixtureRequest) -> Iterator[Lab]:
+    """The shared lab, for tests that change its router. When the module is done, router and phones are as they were."""
+    changed = Lab(lab_settings, ["test", request.node.nodeid])
+    yield changed
+    changed.restore()
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     outcome: Any = yield
     report = outcome.get_result()
     if report.failed and call.when == "call":
-        arguments = getattr(item, "funcargs", {})
-        folders = []
-        if "lab" in arguments:
-            folders.append(evidence.collect(arguments["lab"].settings, ["test", item.nodeid]))
-        if "command" in arguments:
-            folders.append(arguments["command"].evidence())
-        named = "\n".join(str(folder) for folder in folders if folder)
+        arguments = getattr(item, "funcargs", {}).values()
+        labs = {given.settings.project: given.settings for given in arguments if isinstance(given, Lab)}
+        folders = [evidence.collect(one, ["test", item.nodeid]) for one in labs.values()]
+        folders += [folder for given in arguments if isinstance(given, Command) and (folder := given.evidence())]
+        named = "\n".join(map(str, folders))
         report.sections.append(("evidence", f"{named}\nagain: ./lab test '{item.nodeid}'"))
 
 

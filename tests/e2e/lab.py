@@ -6,18 +6,20 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from labkit import call, evidence, settings, stack
+from labkit import call, evidence, images, settings, stack
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).with_name("scripts")
 COMMAND_S = 180
+UNSUPPORTED = 127  # what natctl says to what this kernel cannot do
 EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.txt", "sipp", "proxy.pcap"}
 
 # The labs that tests bring up lie in 198.18.0.0/15, which is for tests (RFC 2544), a /24 each.
@@ -71,6 +73,12 @@ class Run:
         """The sightings of story.json."""
         return list(self._json("story.json")["messages"])
 
+    @property
+    def facts(self) -> dict[str, str]:
+        """What happened, in words, by the code of the fact; of several with one code, the first."""
+        told = reversed(self._json("verdict.json")["facts"])
+        return {fact["code"]: fact["text"] for fact in told}
+
     def explain(self) -> str:
         """The evidence of the checks that did not pass, for an assertion's message."""
         wrong = [check for check in self._json("verdict.json")["checks"] if check["result"] != "pass"]
@@ -104,9 +112,48 @@ class Lab:
         text = (SCRIPTS / f"{name}.py").read_text(encoding="utf-8")
         return self.execute(service, "env", "PYTHONPATH=/srv", "python3", "-", *arguments, stdin=text)
 
+    def become(self, kind: str) -> None:
+        """Make Alice's router one of another kind, and have it measured from every home behind it. The phones leave.
+
+        Skips the test where this kernel cannot do it. Raises CalledProcessError when it is not what it claims to be.
+        """
+        pods = "alice-home,bob-home" if self.settings.values["LAB_TOPOLOGY"] == "same-home" else "alice-home"
+        try:
+            self.script("bob", "become", kind, pods)
+        except subprocess.CalledProcessError as error:
+            if error.returncode == UNSUPPORTED:
+                pytest.skip(f"unsupported: {error.stderr.strip()}")
+            raise
+
+    def register(self, *names: str) -> None:
+        """Have these phones register now: by a router that has forgotten them, for example."""
+        asking = "; ".join(f"ask({name!r}, {{'do': 'register'}})" for name in names)
+        self.execute("bob", "python3", "-c", f"from observer.control import ask; {asking}")
+
+    def restore(self) -> None:
+        """Make Alice's router what the lab was started with: kind, public address, ports; the phones are registered."""
+        self.script("bob", "original", self.settings.values["NAT_WAN_IP"])
+        self.become(self.settings.values["NAT_TYPE"])
+        self.register("alice", "bob")
+
     def container(self, service: str) -> str:
         """Return the id of a service's container."""
         return stack.output(self.settings, "ps", "--quiet", service).decode().strip()
+
+
+@contextmanager
+def standing(name: str, **options: str) -> Iterator[Lab]:
+    """A lab of its own, up without calls, and removed afterwards. `options` as settings.load takes them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in subnets(name).items():
+            patch.setenv(variable, value)
+        found = settings.load(**options)
+        images.ensure(found)
+    try:
+        stack.start(found)
+        yield Lab(found, ["test", "tests/e2e"])
+    finally:
+        stack.remove(found)
 
 
 class Command:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from labkit.outcome import Exit
-from tests.e2e.lab import ROOT, Command, Run
+from tests.e2e.lab import ROOT, Command, Run, docker
 
 pytestmark = pytest.mark.e2e
+
+BEGIN_S = 20
+CALLS = ("call", "--count", "20", "--at-once")  # all up together, for a second
 
 
 def without_guard(tmp_path: Path, rules: str, guard: str) -> str:
@@ -67,4 +72,51 @@ def test_a_lab_that_does_not_start_leaves_its_evidence_and_nothing_else(command:
     assert "lab broken" in done.stderr
     assert "the router is dead" in (folder / "containers.log").read_text(encoding="utf-8")
     assert list((folder / "captures").glob("*.pcap")), "what the taps had seen"
+    assert command.traces() == ""
+
+
+def container(command: Command, service: str) -> str:
+    """Return the id of a running container."""
+    labels = (f"project={command.project}", f"service={service}")
+    filters = [word for label in labels for word in ("--filter", f"label=com.docker.compose.{label}")]
+    return docker("ps", "--quiet", *filters).strip()
+
+
+def test_a_lab_whose_router_was_killed_is_broken_and_removed_by_the_next_call(command: Command) -> None:
+    assert command.run("up").returncode == Exit.PASS
+    docker("kill", container(command, "nat"))
+    done = command.run("call")
+    assert done.returncode == Exit.BROKEN, done.stdout + done.stderr
+    assert "lab broken: nat is exited; the lab is removed: `./lab up` starts one anew\n" in done.stderr
+    folder = command.read(done).folder
+    assert "Exited (137)" in (folder / "containers.txt").read_text(encoding="utf-8")
+    assert "router: home" in (folder / "containers.log").read_text(encoding="utf-8")
+    assert list((folder / "captures").glob("nat-wan*.pcap")), "what the taps had seen"
+    assert command.traces() == ""
+    event = command.run("nat", "rebind")
+    assert (event.returncode, event.stderr) == (Exit.USAGE, "lab: no lab is up: `./lab up` starts one\n")
+
+
+@pytest.mark.long
+def test_a_router_that_is_killed_while_the_phones_call_breaks_the_lab(command: Command) -> None:
+    assert command.run("up").returncode == Exit.PASS
+    observer, router = (container(command, service) for service in ("observer", "nat"))
+    before = docker("exec", observer, "ls", "/lab/runs")
+    typed = subprocess.Popen(
+        [str(ROOT / "lab"), *CALLS], env=command.environment, cwd=ROOT, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + BEGIN_S
+    while docker("exec", observer, "ls", "/lab/runs") == before:
+        assert time.monotonic() < deadline
+        assert typed.poll() is None
+    docker("kill", router)
+    said, complaint = typed.communicate(timeout=60)
+    assert typed.returncode == Exit.BROKEN, said + complaint
+    assert "verdict: LAB-BROKEN" in said
+    run = command.read(subprocess.CompletedProcess(CALLS, typed.returncode, said, complaint))
+    assert run.verdict == "lab-broken"
+    assert "router-alive" in run.failed
+    assert "nat does not answer" in run.explain()
+    assert "lab: nat is exited: the lab is removed\n" in complaint
     assert command.traces() == ""

@@ -18,7 +18,7 @@ from tests.e2e.lab import Command, Lab, Run, docker
 
 pytestmark = pytest.mark.e2e
 
-KINDS = ("home",)  # of the router
+KINDS = ("home", "symmetric")  # of the router
 CALLEE = {"alice": "bob", "bob": "alice"}
 STUN_IMAGE = "sip-nat-lab/coturn:test"
 HERE = Path(__file__).parent
@@ -100,9 +100,11 @@ def steps(run: Run, tap: str, end: str) -> tuple[str, ...]:
     return tuple(step for step, _ in seen_at(run, tap, end))
 
 
-@pytest.fixture(params=KINDS)
-def kind(lab: Lab, request: pytest.FixtureRequest) -> str:
-    """The router is of this kind."""
+@pytest.fixture(scope="module", params=KINDS)
+def kind(router: Lab, request: pytest.FixtureRequest) -> str:
+    """The router is of this kind: it changes once for each, and all tests of that kind come together."""
+    router.become(request.param)
+    router.register("alice", "bob")
     return str(request.param)
 
 

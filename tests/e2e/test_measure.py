@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from labkit.outcome import Exit
-from labkit.settings import Settings
 from nat import kinds
 from tests.e2e.lab import ROOT, Lab, docker
 
@@ -74,12 +73,9 @@ class Home:
 
 
 @pytest.fixture(scope="module")
-def home(lab_settings: Settings, docker_services: object) -> Iterator[Home]:
+def home(router: Lab) -> Home:
     """It, and what it was before when the module is done."""
-    one = Home(Lab(lab_settings, ["test", "tests/e2e/test_measure.py"]))
-    yield one
-    one.become(kinds.BASE)
-    docker("exec", one.pod, "remeasure")
+    return Home(router)
 
 
 @pytest.fixture

@@ -14,19 +14,11 @@ from tests.e2e.lab import Lab
 pytestmark = pytest.mark.e2e
 
 
-@pytest.fixture
-def router(lab: Lab) -> Iterator[Lab]:
-    """The shared lab; afterwards its router is as it was."""
-    yield lab
-    for verb in (("clear",), ("set", lab.settings.values["NAT_TYPE"])):
-        lab.execute("nat", "natctl", *verb)
-    lab.execute("alice-home", "remeasure")
-    register(lab)
-
-
-def register(lab: Lab) -> None:
-    """Have Alice's phone register: the router has forgotten her."""
-    lab.execute("bob", "python3", "-c", "from observer.control import ask; ask('alice', {'do': 'register'})")
+@pytest.fixture(autouse=True)
+def as_it_was(router: Lab) -> Iterator[None]:
+    """No test finds what another has done to the router."""
+    yield
+    router.restore()
 
 
 def round_trips(lab: Lab, count: int) -> list[str]:
@@ -62,7 +54,7 @@ def test_of_many_packets_the_percentage_that_was_asked_for_is_lost(router: Lab) 
 
 def test_the_next_message_that_matches_is_dropped_once_and_comes_again(router: Lab) -> None:
     router.execute("nat", "natctl", "drop-next", "SIP/2.0 200*(INVITE)")
-    register(router)
+    router.register("alice")
     run = router.call("--from", "bob", "--hangup", "caller")
     answers = [
         seen for seen in run.messages
@@ -71,18 +63,19 @@ def test_the_next_message_that_matches_is_dropped_once_and_comes_again(router: L
     sent = [seen["time"] for seen in answers if seen["tap"] == "nat-lan"]
     passed = [seen["time"] for seen in answers if seen["tap"] == "nat-wan"]
     assert (len(sent), len(passed)) == (2, 1)
-    assert 0.45 < passed[0] - sent[0] < 0.75  # T1, after which Alice's phone says it again (RFC 3261 §13.3.1.4)
+    assert 0.45 < passed[0] - sent[0] < 1.0  # T1, after which Alice's phone says it again (RFC 3261 §13.3.1.4)
     shown = router.execute("nat", "natctl", "show")
     assert re.search(r'"first_line": "SIP/2\.0 200', shown), shown
 
 
 def test_a_router_of_another_kind_forgets_what_it_knew_and_says_so(router: Lab) -> None:
-    phone = f"{router.settings.values['ALICE_IP']}:5060"
-    assert phone in router.execute("nat", "natctl", "show").partition("private")[2]
+    phone = re.escape(f"udp {router.settings.values['ALICE_IP']}:5060")
+    known = re.search(rf"^{phone} +\S+", router.execute("nat", "natctl", "show"), re.MULTILINE)
+    assert known
     router.execute("nat", "natctl", "set", "symmetric")
     shown = router.execute("nat", "natctl", "show")
     assert shown.startswith("symmetric: mapping address-and-port-dependent")
-    assert phone not in shown.partition("private")[2]
+    assert known[0] not in shown  # if she has registered since then, her port is another one
     router.execute("alice-home", "remeasure")
 
 
@@ -111,3 +104,20 @@ def test_a_router_that_is_not_what_it_claims_is_measured_as_it_is(router: Lab) -
     run = router.call("--from", "alice")
     assert run.verdict == "lab-broken"
     assert run.failed == {"nat-kind"}, run.explain()
+
+
+@pytest.mark.long
+def test_whatever_was_done_to_the_router_can_be_undone(router: Lab) -> None:
+    """The tests of other modules find the lab as it was: this is how."""
+    for words in (("change-ip",), ("rebind",), ("set", "symmetric"), ("delay", "5"), ("drop-next", "BYE *")):
+        router.execute("nat", "natctl", *words)
+    router.restore()
+    values = router.settings.values
+    shown = router.execute("nat", "natctl", "show")
+    assert shown.startswith(f"{values['NAT_TYPE']}: mapping ")
+    assert '"delay_ms": 0' in shown
+    assert '"pending": []' in shown
+    mapping = rf"^udp {re.escape(values['ALICE_IP'])}:5060 +{re.escape(values['NAT_WAN_IP'])}:50\d\d\d "
+    assert re.search(mapping, shown, re.MULTILINE), shown
+    run = router.call("--from", "bob")
+    assert run.verdict == "pass", run.explain()

@@ -28,7 +28,7 @@ def start(scenario: str, port: int, me: str, peer: str, *arguments: str) -> Sipp
 
 if sys.argv[2] == "register":
     terms = ["-m", "1", "-key", "expires", "3600", "-key", "gone", ""]
-    counts = {"carol": start("uac_register", CALLEE, "carol", "dave", *terms).wait(END_S)}
+    counts = {"carol": start("register", CALLEE, "carol", "dave", *terms).wait(END_S)}
 else:
     calls, rate = sys.argv[2:]
     callee = start("uas_call", CALLEE, "carol", "dave", "-l", calls)

@@ -105,7 +105,7 @@ def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["no verb", "up, call, nat, nats, experiment, measure, reflector, down, test", "./lab help"]),
+        ([], ["no verb", "up, call, nat, nats, experiment, experiments, measure, reflector, down, test", "./lab help"]),
         (["fly"], ["fly", "./lab help"]),
         (["up", "--fast"], ["--fast", "./lab help"]),
         (["up", "now"], ["now", "./lab help"]),
@@ -126,9 +126,15 @@ def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
         (["up", "--nat", "nowhere.toml"], ["--nat nowhere.toml: No such file"]),
         (["up", "--bob-nat", "cgnat"], ["--bob-nat cgnat", "--topology two-homes only"]),
         (["up", "--topology", "ring", "--nat", "x"], ["--topology ring: unknown; the topologies", "--nat x: unknown"]),
+        (["experiment", "rprt"], ["rprt: unknown; nearest: rport"]),
+        (["experiment", "rport", "--nat", "hom"], ["--nat hom: what should happen", "presets only; nearest: home"]),
+        (["experiment", "rport", "--nat", "lifetime=4"], ["--nat lifetime=4: what should happen is known for presets"]),
+        (["experiments", "--remedies", "rport,x"], ["--remedies x: unknown; known: all-on, received"]),
+        (["experiments", "--homes", "--nats", "sip-alg"], ["--nats sip-alg: unknown; known: home, port-preserving"]),
+        (["experiments", "--homes", "--remedies", "rport"], ["--homes --remedies", "give one of the two"]),
         (["nats", "symetric"], ["nats: symetric: unknown; nearest: symmetric"]),
         (["nats", "home", "cgnat"], ["cgnat", "./lab help"]),
-        (["nat", "xyzzy"], ["nat xyzzy: unknown; the verbs are set, lifetime"]),
+        (["nat", "xyzzy"], ["nat xyzzy: unknown; known: set, lifetime"]),
         (["nat", "rebnd"], ["nat rebnd: unknown; nearest: rebind"]),
         (["nat", "set", "symetric"], ["nat set: symetric: unknown; nearest: symmetric"]),
         (["nat", "--home", "carol", "show"], ["carol", "alice", "bob"]),
@@ -160,7 +166,7 @@ def test_nat_without_a_verb_lists_the_verbs(machine: Machine) -> None:
     verbs = [line.split()[2] for line in done.stdout.splitlines()]
     assert verbs == [
         "set", "lifetime", "rebind", "change-ip", "reboot", "flush", "block-udp", "loss", "delay", "drop-next", "clear",
-        "show", "outlive", "rules",
+        "show", "rules",
     ]  # fmt: skip
 
 
@@ -212,13 +218,13 @@ def test_a_user_who_may_not_talk_to_the_daemon(machine: Machine) -> None:
 
 def test_an_engine_without_compose(machine: Machine) -> None:
     machine.has("docker", NO_COMPOSE)
-    assert_mistake(machine.lab("up"), "the Docker engine is here, but Docker Compose v2 is not", "Compose 2.20+",
+    assert_mistake(machine.lab("up"), "the Docker engine is here, but Docker Compose v2 is not", "Compose 2.24.4+",
                    "run this as root")  # fmt: skip
 
 
 def test_a_compose_that_is_too_old(machine: Machine) -> None:
     machine.has("docker", OLD_COMPOSE)
-    assert_mistake(machine.lab("up"), "Docker Compose 2.19.1 is too old: the lab needs 2.20")
+    assert_mistake(machine.lab("up"), "Docker Compose 2.19.1 is too old: the lab needs 2.24.4")
 
 
 def test_an_engine_that_is_too_old(machine: Machine) -> None:

@@ -68,9 +68,9 @@ def test_an_old_engine_is_refused_with_the_version_it_takes(version: Version | N
         check_versions(machine(version))
 
 
-@pytest.mark.parametrize("version", [(2, 19, 1), (1, 29, 2), None])
+@pytest.mark.parametrize("version", [(2, 24, 3), (1, 29, 2), None])
 def test_an_old_compose_is_refused_with_the_version_it_takes(version: Version | None) -> None:
-    with pytest.raises(Mistake, match=r"Docker Compose .* is too old: the lab needs 2\.20$"):
+    with pytest.raises(Mistake, match=r"Docker Compose .* is too old: the lab needs 2\.24\.4$"):
         check_versions(machine(compose=version))
 
 

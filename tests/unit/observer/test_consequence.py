@@ -267,3 +267,18 @@ def test_what_happened_to_many_calls_is_told_once() -> None:
 
 def test_the_phone_that_has_the_damage_is_named() -> None:
     assert [fact.who for fact in facts(case(bypassed(), events=[made(0)]))] == ["alice", "bob", "bob"]
+
+
+def test_an_answer_to_a_port_by_which_nobody_speaks_is_not_heard() -> None:
+    """As with an ALG that believes the Via and not rport."""
+    wire = Clock()
+    deaf = (ALICE[0], 5062)
+    for time in (0, 0.5):
+        wire.at(time, INVITE, *OUT)
+        wire.at(time + 0.01, answer("407 Proxy Authentication Required", via_alice_received("i")),
+                (PROXY, NAT, "proxy"), (PROXY, NAT, "nat-wan"), (PROXY, deaf, "nat-lan"))  # fmt: skip
+    assert told(wire.sightings, events=[made(0)]) == {
+        "answers-unheard": ["407: nobody listens at 10.77.1.100:5062: the phone speaks from 5060"],
+        "caller-repeats": ["Alice repeats her INVITE after 0.5 s and would give up after 32 s"],
+        "callee-never-rings": ["Alice's call rings nowhere"],
+    }

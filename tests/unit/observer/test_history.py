@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from observer.decode import Address, Sighting
-from observer.history import DROPPED, EXPIRED, FILTERED, FORGOTTEN, NEVER, History
-from tests.unit.observer.sightings import BOB, HOME, NAT, PROXY, did, ended, lines, made, sighting, via_bob
+from observer.history import DROPPED, EXPIRED, FILTERED, FORGOTTEN, NEVER, Fate, History, size
+from tests.unit.observer.sightings import ALICE, BOB, HOME, NAT, PROXY, did, ended, lines, made, sighting, via_bob
 
 INVITE = lines("INVITE sip:alice@10.77.1.100:5060 SIP/2.0", [via_bob("b")], "c", "1 INVITE")
 
@@ -106,3 +106,69 @@ def test_the_second_life_of_a_port_counts() -> None:
     router = history(made(1), ended(6), made(10))
     assert router.lives("udp", NAT) == [(1, 6), (10, None)]
     assert router.fate(packet(12, PROXY, NAT), [packet(11, NAT, PROXY)]).code == DROPPED
+
+
+# ── what a router of such a kind never passes ─────────────────────────────────────────────────────────────────────
+
+
+def of_bytes(count: int, transport: str = "udp") -> Sighting:
+    """Return a packet to Alice's mapping whose message has so many bytes."""
+    empty = packet(9, PROXY, NAT, transport)
+    return replace(empty, body="x" * (count - size(empty)))
+
+
+@pytest.mark.parametrize(
+    ("lost", "profile", "says"),
+    [
+        (of_bytes(1473), {"fragments": "dropped"}, "it drops fragments, and 1473 bytes do not go in one packet"),
+        (of_bytes(1472), {"fragments": "dropped"}, ""),
+        (of_bytes(3000), {"fragments": "passed"}, ""),
+        (of_bytes(3000, "tcp"), {"fragments": "dropped", "udp": "blocked"}, ""),
+        (of_bytes(300), {"udp": "blocked"}, "it passes no UDP"),
+    ],
+)
+def test_what_it_never_passes(lost: Sighting, profile: dict[str, str], says: str) -> None:
+    assert history(**profile).bar(lost) == says
+    if says:
+        assert history(made(1), **profile).fate(lost, []) == Fate(DROPPED, says)
+
+
+def test_what_it_was_before_it_was_changed_is_not_known() -> None:
+    for verb, says in (("rebind", "it passes no UDP"), ("set", ""), ("block-udp", "")):
+        assert history(did(10, verb), udp="blocked").bar(of_bytes(300)) == says
+        assert history(did(8, verb), udp="blocked").bar(of_bytes(300)) == "it passes no UDP"
+
+
+def test_the_size_of_a_message_is_what_was_sent() -> None:
+    text = "ACK sip:b SIP/2.0\r\nCall-ID: c\r\n\r\nv=0\r\n"
+    seen = replace(packet(1, PROXY, NAT), first_line="ACK sip:b SIP/2.0", headers=["Call-ID: c"], body="v=0\r\n")
+    assert size(seen) == len(text)
+
+
+def other(port: int, time: float = 1, transport: str = "udp") -> dict[str, Any]:
+    """Return the event of a mapping of another port of Alice's that is made."""
+    return made(time, (NAT[0], port + 10_000), (ALICE[0], port), transport)
+
+
+SAYS = "every port that it has for 10.77.1.100 is taken, by 40001, 40002 there"
+
+
+@pytest.mark.parametrize(
+    ("events", "says"),
+    [
+        ([other(40001), other(40002)], SAYS),
+        ([other(40001), other(40002), other(40003, time=10)], SAYS),  # later
+        ([other(40001)], ""),
+        ([other(40001), other(40002, transport="tcp")], ""),
+        ([other(40001), other(40002), ended(8, (NAT[0], 50002), (ALICE[0], 40002))], ""),
+        ([other(40001), made(1)], ""),  # one of the two is its own
+        ([other(40001), other(40002), made(1)], ""),
+        ([other(40001), made(1, (NAT[0], 1), ("10.77.1.101", 40002))], ""),  # the neighbour's
+        ([other(40001), other(40002), did(2, "set"), did(10, "delay")], SAYS),
+        ([other(40001), other(40002), did(10, "set")], ""),  # who knows what it was before
+    ],
+)
+def test_a_host_has_no_port_left_when_others_of_its_own_hold_all(events: list[dict[str, Any]], says: str) -> None:
+    lost = packet(9, ALICE, PROXY)
+    assert history(*events, block=2).starvation(lost) == says
+    assert history(*events).starvation(lost) == ""

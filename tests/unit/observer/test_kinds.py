@@ -132,7 +132,7 @@ def rewritten(tap: str, **fields: Any) -> list[Sighting]:
 
 @pytest.mark.parametrize(
     ("fields", "says"),
-    [({"body": "v=0"}, "~ body"),
+    [({"body": "v=0"}, "+ v=0"),
      ({"first_line": "INVITE sip:bob@198.51.100.9 SIP/2.0"}, "~ INVITE sip:bob@198.51.100.10"),
      ({"headers": ["Call-ID: alice-calls"]}, "- Via: SIP/2.0/UDP 10.77.1.100:5060")],
 )  # fmt: skip

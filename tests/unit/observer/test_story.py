@@ -200,7 +200,16 @@ def test_a_changed_body_and_a_removed_header_are_changes() -> None:
     first, headers = lines("SIP/2.0 200 OK", [via_alice("i")], "c", "1 INVITE", "Allow: INVITE")
     before = sighting("proxy", NAT, PROXY, first, headers)
     after = replace(before, headers=headers[:-1], body="v=0")
-    assert changes(before, after) == ["- Allow: INVITE", "~ body"]
+    assert changes(before, after) == ["- Allow: INVITE", "+ v=0"]
+
+
+def test_of_a_body_the_lines_that_changed_are_told() -> None:
+    sdp = "v=0\r\nc=IN IP4 10.77.1.100\r\nt=0 0\r\n"
+    ack = lines("ACK sip:b SIP/2.0", [via_alice("i")], "c", "1 ACK")
+    before = replace(sighting("nat-lan", NAT, PROXY, *ack), body=sdp)
+    after = replace(before, body=sdp.replace("10.77.1.100", "198.51.100.20"))
+    assert changes(before, after) == ["~ c=IN IP4 10.77.1.100 → c=IN IP4 198.51.100.20"]
+    assert changes(before, replace(before, body=sdp.replace("\r", ""))) == ["~ line ends of the body"]
 
 
 def test_the_story_as_json_has_every_sighting_in_the_order_of_time() -> None:

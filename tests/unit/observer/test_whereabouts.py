@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -133,3 +134,43 @@ def test_an_address_that_the_router_gave_up_is_told_with_the_time() -> None:
 def test_who_drops_on_purpose_is_named() -> None:
     _, (loss,) = way((ALICE, PROXY, "nat-lan"), events=[did(-1, "drop-next")])
     assert loss.text == "the router did not pass it on: `drop-next` 1.0 s before"
+
+
+def test_what_such_a_router_never_passes_is_said_at_either_side() -> None:
+    for hop in ((ALICE, PROXY, "nat-lan"), (PROXY, NAT, "nat-wan")):
+        _, (loss,) = way(hop, where=topology(udp="blocked"), events=[made(-3)])
+        assert loss.text == "the router did not pass it on: it passes no UDP"
+
+
+def test_a_phone_without_a_port_at_the_router_is_told_who_has_them() -> None:
+    events = [made(-2, (NAT[0], 50001), (ALICE[0], 40001))]
+    _, (loss,) = way((ALICE, PROXY, "nat-lan"), where=topology(block=1), events=events)
+    why = "every port that it has for 10.77.1.100 is taken, by 40001 there"
+    assert loss.text == f"the router did not pass it on: {why}"
+
+
+# ── a port by which nobody speaks ─────────────────────────────────────────────────────────────────────────────────
+
+
+def heard(*spoken: Address, transport: str = "udp") -> list[Loss]:
+    """Return where a packet to port 5062 of Alice's was lost: these ports have spoken."""
+    wire = Wire()
+    for port in spoken:
+        wire.packet(lines("ACK sip:b SIP/2.0", [via_bob("other")], "d", "1 ACK"), port, PROXY, "nat-lan")
+    wire.packet(BYE, PROXY, (ALICE[0], 5062), "nat-lan")
+    wire.sightings = [replace(seen, transport=transport) for seen in wire.sightings]
+    journey = next(journey for journey in tell(wire.sightings, TOPOLOGY) if journey.first.call_id == "c")
+    return Surroundings(TOPOLOGY, {}, wire.sightings).losses(journey)
+
+
+def test_a_packet_to_a_port_by_which_the_phone_does_not_speak_is_not_heard() -> None:
+    (loss,) = heard(ALICE)
+    assert (loss.place, loss.lane) == ("deaf", "alice")
+    assert loss.text == "nobody listens at 10.77.1.100:5062: the phone speaks from 5060"
+
+
+def test_by_which_port_a_phone_listens_is_known_only_when_it_has_spoken_and_by_udp() -> None:
+    assert heard() == []
+    assert heard(ALICE, (ALICE[0], 5062)) == []
+    assert heard((NAT[0], 5060)) == []
+    assert heard(ALICE, transport="tcp") == []

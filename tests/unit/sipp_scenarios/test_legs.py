@@ -46,7 +46,7 @@ def test_the_one_who_is_called_listens_before_the_other_calls_and_counts_afterwa
 
 
 def test_who_is_to_register_anew_does_so_before_all_else(asked: list[str]) -> None:
-    legs.converse([leg("call")], "run", anew=["bob", "alice"])
+    legs.converse([leg("call")], "run", legs.Before(register=["bob", "alice"]))
     assert asked[:3] == ["bob register", "alice register", "bob listen call"]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from sipp_scenarios.phone import REGISTER_S
 from sipp_scenarios.sipp import END_S, Counts, Sipp
 
 ALL = sorted(path.stem for path in parts.SCENARIOS.glob("*.xml"))
-FLOWS = [scenario for scenario in ALL if scenario != "uac_register"]
+FLOWS = [scenario for scenario in ALL if scenario.startswith("ua")]
 CALLERS = [scenario for scenario in FLOWS if scenario.startswith("uac_")]
 CALLED = [scenario for scenario in FLOWS if scenario.startswith("uas_")]
 REPETITION_MS = 3500  # after which a request goes out for the fourth time (RFC 3261 §17.1.1.2)
@@ -34,6 +35,11 @@ def message(step: ElementTree.Element) -> str:
 def is_in_dialog(sent: str) -> bool:
     """Say whether a message belongs to a dialog: its To has a tag (RFC 3261 §12.2); not the ACK for a challenge."""
     return bool(sent) and not sent.startswith("SIP/2.0") and "other]\n" in sent
+
+
+def brings_new_target(step: ElementTree.Element) -> bool:
+    """Say whether a step receives a request of the other end whose Contact is the dialog's target from then on."""
+    return any(action.get("assign_to") == "refreshed_contact,refreshed" for action in step.iter("ereg"))
 
 
 def header(sent: str, name: str) -> str:
@@ -59,6 +65,30 @@ def test_every_flow_has_its_two_scenarios() -> None:
     assert {parts.callee(flow) for flow in THIRD_ANSWERS.values()} == {"uas_call", "uas_attended_target"}
 
 
+def test_a_new_target_is_read_from_whatever_request_may_bring_one() -> None:
+    within = [
+        (scenario, step) for scenario in FLOWS for step in waits(scenario)
+        if step.get("request") in {"INVITE", "UPDATE"} and step.get("timeout")
+        and scenario != "uas_attended_target"  # its second INVITE is another dialog's
+    ]  # fmt: skip
+    assert {scenario.partition("_")[2] for scenario, _ in within} == {"hold", "reinvite", "update"}
+    assert all(brings_new_target(step) for _, step in within)
+
+
+def test_something_can_happen_in_mid_call_before_the_caller_says_more() -> None:
+    assert parts.eventful() == ["call", "hold", "reinvite", "update"]
+    for flow in parts.eventful():
+        steps = elements(f"uac_{flow}")
+        assert "eventful" in str(steps[0].get("variables")).split(",")
+        said = [message(step).partition(" ")[0] for step in steps]
+        logged = [[log.get("message") for log in step.iter("log")] for step in steps]
+        up = logged.index(["up"])
+        assert "ACK" in said[:up]
+        assert not {"BYE", "UPDATE"} & set(said[:up])
+        assert {"BYE", "UPDATE", "INVITE"} & set(said[up:])
+        assert steps[up + 1].tag == "pause"
+
+
 @pytest.mark.parametrize("scenario", ALL)
 def test_a_scenario_parses_and_its_labels_meet(scenario: str) -> None:
     steps = elements(scenario)
@@ -77,6 +107,8 @@ def test_no_message_has_an_empty_line_among_its_headers(scenario: str) -> None:
 def test_a_request_within_a_dialog_is_aimed_by_its_route_or_contact_before_it_is_sent(scenario: str) -> None:
     aimed: set[str] = set()
     for step in elements(scenario):
+        if brings_new_target(step):
+            aimed = set()
         hosts = {str(action.get("host")) for action in step.iter("setdest")}
         if hosts == {f"[${'second_' if any('second_' in host for host in hosts) else ''}contact_host]"}:
             aimed = set()  # each aiming begins with the Contact
@@ -88,12 +120,17 @@ def test_a_request_within_a_dialog_is_aimed_by_its_route_or_contact_before_it_is
 
 @pytest.mark.parametrize("scenario", FLOWS)
 def test_a_request_within_a_dialog_bears_the_remote_target_and_the_route_set(scenario: str) -> None:
-    sent = [message(step) for step in elements(scenario) if is_in_dialog(message(step))]
-    for request in sent:
+    sent, target = [], "[next_url]"
+    for step in elements(scenario):
+        if brings_new_target(step):
+            target = "[$refreshed]"  # RFC 3261 §12.2.2
+        if not is_in_dialog(request := message(step)):
+            continue
+        sent.append(request)
         if "[$second_other]" in request:
-            assert re.match(r"[A-Z]+ \[\$second_target\] SIP/2\.0\n", request)
+            assert request.split()[1] == "[$second_target]"
         else:
-            assert re.match(r"[A-Z]+ \[next_url\] SIP/2\.0\n", request)
+            assert request.split()[1] == target
             assert "\n[routes]\n" in request
     routed = [request.split()[0] for request in sent if "\nRoute: [$second_record_route]\n" in request]
     assert sorted(routed * 2) == sorted(request.split()[0] for request in sent if "[$second_other]" in request)
@@ -119,6 +156,9 @@ def test_route_and_contact_are_read_from_what_sets_up_the_dialog(scenario: str) 
     reading = [step for step in waits(scenario) if re.search("contact_host", ElementTree.tostring(step, "unicode"))]
     assert reading
     for step in reading:
+        if brings_new_target(step):
+            assert step.get("request") in {"INVITE", "UPDATE"}
+            continue
         assert step.get("response") in {"183", "200"} or step.get("request") in {"INVITE", "SUBSCRIBE"}
         text = ElementTree.tostring(step, "unicode")
         assert "route_host" in text
@@ -132,7 +172,7 @@ def test_an_answer_that_makes_a_dialog_copies_the_record_route(scenario: str) ->
             assert "\n[last_Record-Route:]\n" in answer or "\n[$vias]\n" in answer
 
 
-@pytest.mark.parametrize("scenario", [*CALLERS, "uac_register"])
+@pytest.mark.parametrize("scenario", [*CALLERS, "register", "leave"])
 def test_who_calls_or_registers_waits_for_nothing_for_ever(scenario: str) -> None:
     assert [step.attrib for step in waits(scenario) if not step.get("timeout")] == []
 
@@ -161,7 +201,7 @@ def test_who_is_told_to_be_patient_asks_whether_the_caller_is_still_there() -> N
 
 
 def test_who_watches_a_scenario_is_more_patient_than_it_is() -> None:
-    register = [step for step in waits("uac_register") if not step.get("optional")]
+    register = [step for step in waits("register") if not step.get("optional")]
     assert sum(int(step.get("timeout", "0")) for step in register) / 1000 < REGISTER_S
     for scenario in FLOWS:
         counted = [step for step in waits(scenario) if not step.get("ontimeout")]  # who is patient is not counted
@@ -240,7 +280,7 @@ def test_a_part_that_is_told_too_little_or_too_much_is_refused(
 FAKE = """\
 #!/bin/sh
 while [ $# -gt 0 ]; do
-    case $1 in -stf) statistics=$2 ;; esac
+    case $1 in -stf) statistics=$2 ;; -log_file) export LOG=$2 ;; esac
     shift
 done
 cat "$STATISTICS" >"$statistics"
@@ -257,12 +297,17 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(folder: Path, statistics: str, then: str = "true", seconds: float = 20.0) -> Counts:
-    """Run a SIPp that leaves these statistics."""
+def started(folder: Path, statistics: str, then: str) -> Sipp:
+    """Start a SIPp that leaves these statistics."""
     (folder / "statistics").write_text(statistics)
     (folder / "sipp").write_text(FAKE % then)
     (folder / "sipp").chmod(0o755)
-    return Sipp("uac_call", folder / "run", "r", []).wait(seconds)
+    return Sipp("uac_call", folder / "run", "r", [])
+
+
+def run(folder: Path, statistics: str, then: str = "true", seconds: float = 20.0) -> Counts:
+    """Run a SIPp that leaves these statistics."""
+    return started(folder, statistics, then).wait(seconds)
 
 
 HEAD = "Time;Retransmissions(P);Retransmissions(C);FailedCall(C);FailedCall(P);SuccessfulCall(P);SuccessfulCall(C);\n"
@@ -288,3 +333,33 @@ def test_a_sipp_that_does_not_end_is_ended(folder: Path) -> None:
 def test_a_sipp_that_names_its_columns_otherwise_is_no_success(folder: Path) -> None:
     with pytest.raises(KeyError, match="Retransmissions"):
         run(folder, "SuccessfulCall(C);FailedCall(C);Again(C);\n1;0;0;\n")
+
+
+def test_while_something_happens_in_its_call_sipp_stands_still_and_then_goes_on(folder: Path) -> None:
+    state = folder / "pid"
+    sipp = started(folder, f"{HEAD}a;0;0;0;0;0;1;\n", f"sh -c 'echo $$ >{state}; echo up >$LOG; sleep 0.2; exit 7'")
+    happened = []
+
+    def happen() -> None:
+        deadline = time.monotonic() + 10
+        while "State:\tT" not in Path(f"/proc/{state.read_text().strip()}/status").read_text():
+            assert time.monotonic() < deadline
+        happened.append(sipp.is_running())
+
+    sipp.when_up(happen)
+    assert happened == [True]
+    assert sipp.wait(20) == Counts(1, 0, 0, 7)
+
+
+def test_nothing_happens_in_a_call_that_never_comes_up(folder: Path) -> None:
+    started(folder, HEAD, "sh -c 'echo begun >$LOG'").when_up(lambda: pytest.fail("it happened"))
+
+
+def test_a_sipp_is_not_left_standing_when_what_should_happen_cannot(folder: Path) -> None:
+    def cannot() -> None:
+        raise OSError("nobody is there")
+
+    sipp = started(folder, HEAD, "sh -c 'echo up >$LOG; sleep 0.2; exit 7'")
+    with pytest.raises(OSError, match="nobody"):
+        sipp.when_up(cannot)
+    assert sipp.wait(20).exit_code == 7

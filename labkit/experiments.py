@@ -1,0 +1,88 @@
+"""`experiments`: every remedy taken away behind every kind of NAT, and every kind against every other: two pages."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from labkit import experiment, grid, homes
+from labkit.cells import Seen
+from labkit.expectations import EXPECTATIONS, Expectation, in_words
+from labkit.grid import SIGNS, Grid
+from labkit.outcome import Exit, Mistake, say
+from labkit.settings import Settings
+from nat import kinds
+
+LEGEND = {
+    "works": "the calls work all the same",
+    "breaks": "the calls break, as they should: how, stands below",
+    "differs": "something else happened than what should",
+    "unsupported": "unsupported by this kernel",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--remedies", default="", metavar="NAME,...", help=f"only these, of: {', '.join(EXPECTATIONS)}")
+    parser.add_argument("--nats", default="", metavar="KIND,...", help="only these kinds")
+    parser.add_argument(
+        "--homes", action="store_true", help="instead: every kind against every other, with Alice and Bob at home"
+    )
+
+
+def run(given: argparse.Namespace) -> int:
+    """Return 0 when everything happened as it should, 1 when something did not."""
+    if given.homes and given.remedies:
+        raise Mistake("--homes --remedies: between two homes no remedy is taken away; give one of the two")
+    if given.homes:
+        found = homes.grid_of(choose("--nats", given.nats, list(homes.KINDS)))
+    else:
+        remedies = choose("--remedies", given.remedies, list(EXPECTATIONS))
+        found = grid_of(remedies, choose("--nats", given.nats, list(kinds.PRESETS)))
+    page = grid.write(found, "homes" if given.homes else "experiments")
+    wrong = grid.wrong(found["cells"])
+    for cell in wrong:
+        say(f"{cell['row']} × {cell['column']}: {cell['text']}")
+    say(f"{len(found['cells'])} cells, {len(wrong)} otherwise than they should be; the page is {page}")
+    return Exit.FAIL if wrong else Exit.PASS
+
+
+def choose(option: str, given: str, known: list[str]) -> list[str]:
+    """Return the names that were given, all that are known without any. Raises Mistake."""
+    chosen = list(dict.fromkeys(given.replace(",", " ").split()))
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise Mistake(f"{option} {unknown[0]}: unknown; {kinds.nearest(unknown[0], known)}")
+    return chosen or known
+
+
+def grid_of(remedies: list[str], columns: list[str]) -> Grid:
+    """Do the experiments, a lab for each remedy, and return the grid. Raises LabBroken."""
+    began = time.monotonic()
+    cells = []
+    for remedy in remedies:
+        with experiment.standing(EXPECTATIONS[remedy]) as lab:
+            cells += [_cell(lab, EXPECTATIONS[remedy], kind) for kind in columns]
+    return {
+        "title": "What each remedy is for",
+        "intro": [
+            "Each thing that the proxy does against NATs was taken away in turn, behind every kind of NAT, with phones "
+            "that obey the headers. What is written here was seen on the wire.",
+            *(f"Without {remedy}: {EXPECTATIONS[remedy].off}." for remedy in remedies),
+            f"{len(cells)} runs in {time.monotonic() - began:.0f} s, by `./lab experiments`.",
+        ],
+        "legend": [[SIGNS[result], words] for result, words in LEGEND.items()],
+        "corner": "without", "rows": remedies, "columns": columns, "cells": cells,
+    }  # fmt: skip
+
+
+def _cell(lab: Settings, expected: Expectation, kind: str) -> grid.Cell:
+    should = expected.causes(kind)
+
+    def judge(seen: Seen) -> tuple[str, str, str]:
+        if seen.causes != should:
+            return "differs", in_words(seen.causes), f"{seen.text} It should have been: {in_words(should)}."
+        return "works" if "works" in seen.causes else "breaks", in_words(seen.causes), seen.text
+
+    again = ["experiment", expected.remedy, "--nat", kind]
+    return grid.cell(expected.remedy, kind, lambda: experiment.try_one(lab, expected, kind, again), judge)

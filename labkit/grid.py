@@ -1,0 +1,57 @@
+"""A grid of experiments: its cells, its table of signs, and the page that the observer's image makes of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from labkit import images, settings
+from labkit.cells import Seen
+from labkit.outcome import LabBroken, say
+from labkit.settings import OUT
+
+SIGNS = {"works": "●", "breaks": "○", "differs": "‼", "unsupported": "–"}
+
+Grid = dict[str, Any]  # what observer/page.py draws
+Cell = dict[str, Any]
+
+
+def cell(row: str, column: str, attempt: Callable[[], Seen], judge: Callable[[Seen], tuple[str, str, str]]) -> Cell:
+    """Try something and return its cell. A lab that broke meanwhile breaks this cell and no other.
+
+    `judge` returns the result (a key of SIGNS), a summary for the table, and the text behind it.
+    """
+    try:
+        seen = attempt()
+        result, summary, text = ("unsupported", "", seen.text) if seen.unsupported else judge(seen)
+    except LabBroken as broken:
+        seen = Seen()
+        result, summary, text = "differs", "the lab broke", f"The lab broke: {broken}"
+    say(f"{row} × {column}: {SIGNS[result]} {seen.seconds:.1f} s")
+    return {
+        "row": row, "column": column, "sign": SIGNS[result], "result": result, "summary": summary, "text": text,
+        "ladder": seen.ladder,
+    }  # fmt: skip
+
+
+def wrong(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the cells in which something else happened than what should."""
+    return [one for one in cells if one["result"] == "differs"]
+
+
+def write(grid: Grid, name: str) -> Path:
+    """Write the page as HTML and Markdown into out/, and return the first's path."""
+    lab = settings.load()
+    images.ensure(lab)
+    OUT.mkdir(exist_ok=True)
+    for form, suffix in (("html", ".html"), ("markdown", ".md")):
+        done = subprocess.run(
+            ["docker", "run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL", "--read-only",
+             f"sip-nat-lab/observer:{lab.values['LAB_TAG']}", "page", form],
+            input=json.dumps(grid), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        (OUT / f"{name}{suffix}").write_text(done.stdout, encoding="utf-8")
+    return OUT / f"{name}.html"

@@ -1,0 +1,40 @@
+"""`./lab call` in a lab that is not whole: one of which a part has died is broken; one that is starting is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from labkit import settings
+from labkit.call import fallen
+
+DOCKER = """\
+#!/bin/sh
+case $1 in
+ps) printf '%s\\n' {states} ;;
+compose) printf '%s\\n' nat bob proxy ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("states", "died"),
+    [
+        (["nat running", "bob running", "proxy running"], []),
+        (["nat exited", "bob running", "proxy running"], ["nat is exited"]),
+        (["nat running", "bob paused", "proxy running"], ["bob is paused"]),
+        (["bob running", "proxy running"], ["nat is gone"]),
+        (["nat exited", "bob running", "proxy created"], []),  # somebody else is starting it just now
+        (["nat exited", "bob exited", "proxy exited"], []),  # `docker compose stop`
+        ([], []),
+    ],
+)
+def test_what_has_died_of_a_lab(
+    states: list[str], died: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER.format(states=" ".join(f"'{state}'" for state in states)))
+    docker.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert fallen(settings.load()) == died

@@ -1,0 +1,45 @@
+"""A grid says of every cell what happened in it, and one that broke hides no other."""
+
+from __future__ import annotations
+
+import pytest
+
+from labkit import experiments, grid
+from labkit.cells import Seen
+from labkit.outcome import LabBroken, Mistake
+
+
+def judged(seen: Seen) -> tuple[str, str, str]:
+    return ("works" if "works" in seen.causes else "breaks"), ", ".join(sorted(seen.causes)), seen.text
+
+
+def test_a_cell_is_what_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    seen = Seen(["expired", "callee-never-rings"], ["one thing", "another"], ladder="│", seconds=1.5)
+    cell = grid.cell("keepalive", "home", lambda: seen, judged)
+    assert cell == {
+        "row": "keepalive", "column": "home", "sign": "○", "result": "breaks", "summary": "expired",
+        "text": "One thing; another.", "ladder": "│",
+    }  # fmt: skip
+    assert capsys.readouterr().err == "lab: keepalive × home: ○ 1.5 s\n"
+
+
+def test_what_the_kernel_cannot_do_is_said_and_is_no_pass() -> None:
+    cell = grid.cell("rport", "sip-alg", lambda: Seen(unsupported="this kernel has no SIP helper"), judged)
+    assert (cell["result"], cell["text"]) == ("unsupported", "unsupported: this kernel has no SIP helper")
+    assert grid.wrong([cell]) == []
+
+
+def test_a_lab_that_broke_is_a_cell_that_is_wrong() -> None:
+    def broken() -> Seen:
+        raise LabBroken("nat-kind: declared home, measured symmetric")
+
+    cell = grid.cell("rport", "home", broken, judged)
+    assert grid.wrong([cell]) == [cell]
+    assert cell["text"] == "The lab broke: nat-kind: declared home, measured symmetric"
+
+
+def test_names_are_those_that_were_given_once_each_and_all_without_any() -> None:
+    assert experiments.choose("--nats", "home, none,home", ["none", "home"]) == ["home", "none"]
+    assert experiments.choose("--nats", "", ["none", "home"]) == ["none", "home"]
+    with pytest.raises(Mistake, match=r"--nats hom: unknown; nearest: home"):
+        experiments.choose("--nats", "hom,none", ["none", "home"])
