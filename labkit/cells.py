@@ -18,7 +18,8 @@ CALLED = {"alice": "bob", "bob": "alice", "both": "alice,bob"}  # who calls -> w
 # The facts that say why something broke, or that nothing did; the others are what came of it.
 CAUSES = frozenset((
     "works", "bypasses-proxy", "expired", "never-registered",
-    *(f"{what}-{where}" for what in ("answers", "request") for where in ("lost-at-router", "to-private", "elsewhere")),
+    *(f"{what}-{where}" for what in ("answers", "request")
+      for where in ("lost-at-router", "to-private", "elsewhere", "unheard")),
 ))  # fmt: skip
 
 
@@ -62,8 +63,8 @@ def run(
     before += ["--silence", "alice"] if is_silent else ["--register", CALLED[caller]]
     call = ["phone", "call", "--run", run_name, *before, "--from", caller, "--flow", flow]
     done = subprocess.run(
-        stack.compose(lab, "exec", "-T", "bob", *call), env=lab.environment(), stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, errors="replace", check=False,
+        stack.inside(lab, "bob", *call), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
+        check=False,
     )  # fmt: skip
     if done.returncode == UNSUPPORTED:
         return Seen(unsupported=done.stderr.strip().removeprefix("phone: unsupported: "))

@@ -21,9 +21,8 @@ ROUTER_STATE = "natctl show; iptables-save; nft list ruleset"
 def fetch(settings: Settings, run: str) -> Path | None:
     """Copy this run's folder out of the lab's volume and point out/latest at it. None when there is none."""
     packed = subprocess.run(
-        stack.compose(settings, "exec", "-T", "observer", "sh", "-c",
-                      f"cd /lab/out 2>/dev/null && exec tar -cf - *-{run}"),
-        env=settings.environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
+        stack.inside(settings, "observer", "sh", "-c", f"cd /lab/out 2>/dev/null && exec tar -cf - *-{run}"),
+        stdin=subprocess.DEVNULL, capture_output=True, check=False,
     )  # fmt: skip
     if packed.returncode != 0 or not packed.stdout:
         return None
@@ -50,8 +49,8 @@ def collect(settings: Settings, again: Sequence[str], folder: Path | None = None
     (folder / "containers.log").write_bytes(stack.output(settings, "logs", "--no-color", "--timestamps"))
     (folder / "containers.txt").write_bytes(stack.output(settings, "ps", "--all"))
     for router in settings.routers.values():
-        (folder / f"{router}.txt").write_bytes(stack.output(settings, "exec", "-T", router, "sh", "-c", ROUTER_STATE))
-    (folder / "core.txt").write_bytes(stack.output(settings, "exec", "-T", "core", "nft", "list", "ruleset"))
+        (folder / f"{router}.txt").write_bytes(stack.told(settings, router, "sh", "-c", ROUTER_STATE))
+    (folder / "core.txt").write_bytes(stack.told(settings, "core", "nft", "list", "ruleset"))
     (folder / "repeat.txt").write_text(repeat(again) + "\n", encoding="utf-8")
     _own(folder)
     return folder

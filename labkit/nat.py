@@ -69,7 +69,7 @@ def is_as_started(lab: settings.Settings) -> bool:
     """Say whether the routers of a running lab are of the kinds of these settings: they may have been changed since."""
     kinds_of = {"alice": lab.values["NAT_TYPE"], "bob": lab.values["NAT_TYPE_BOB"]}
     return all(
-        stack.output(lab, "exec", "-T", router, "natctl", "show").startswith(f"{kinds_of[home]}: ".encode())
+        stack.told(lab, router, "natctl", "show").startswith(f"{kinds_of[home]}: ".encode())
         for home, router in lab.routers.items()
     )
 

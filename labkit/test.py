@@ -18,8 +18,9 @@ from labkit.settings import ROOT
 VENV = ROOT / ".venv"
 REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 EVERYTHING = ("tests/e2e", "tests/unit", "tests/flows", "tests/fuzz")
-# Two side by side (tests/conftest.py says what belongs together). Not those that take long: they measure.
-SIDE_BY_SIDE = ("--numprocesses", "2", "--dist", "loadgroup", "--no-loadscope-reorder")
+# Whole files side by side, each process with a lab of its own that its files share. Not those that take long: they
+# measure times.
+SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
 JUNIT = ROOT / "out" / "junit.xml"
 
 

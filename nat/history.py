@@ -7,6 +7,8 @@ that uses it, and ended with the last, whoever is spoken to.
 from __future__ import annotations
 
 import re
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -15,7 +17,15 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 MOST_EVENTS = 5_000  # older ones are forgotten
-SWEEP_S = 0.25  # so exact is the time at which a mapping is said to have ended
+# How often entries that have expired are looked for: so many times in a lifetime, but within these seconds. A look goes
+# through the machine's whole table of connections, which takes 12 ms where that is large.
+SWEEPS, OFTEN_S, SELDOM_S = 20, 0.25, 2.0
+ANSWER_BYTES = 65_536
+# netlink(7), linux/netfilter/nfnetlink_conntrack.h: all entries of IPv4 connection tracking.
+NETLINK_NETFILTER, IPCTNL_MSG_CT_GET, REQUEST_DUMP = 12, 0x0101, 0x0301
+NLMSG_ERROR, NLMSG_DONE = 2, 3
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port
+LIST_ENTRIES = HEADER.pack(HEADER.size + 4, IPCTNL_MSG_CT_GET, REQUEST_DUMP, 0, 0) + bytes((socket.AF_INET, 0, 0, 0))
 _EVENT = re.compile(
     r"\[(?P<time>[\d.]+)\]\s+\[(?P<what>NEW|DESTROY)\]\s+(?P<transport>udp|tcp)\s.*?"
     r"src=(?P<osrc>\S+) dst=(?P<odst>\S+) sport=(?P<osport>\d+) dport=(?P<odport>\d+).*?"
@@ -31,6 +41,16 @@ class Mapping(NamedTuple):
     transport: str
     private: tuple[str, int]
     public: tuple[str, int]
+
+
+def _is_last(answer: bytes) -> bool:
+    """Say whether a datagram of netlink messages has the end of a dump in it, or an error."""
+    while len(answer) >= HEADER.size:
+        length, kind, *_ = HEADER.unpack_from(answer)
+        if kind in (NLMSG_ERROR, NLMSG_DONE):
+            return True
+        answer = answer[(length + 3) // 4 * 4 :]
+    return False
 
 
 def translation(line: str) -> tuple[float, str, Mapping] | None:
@@ -60,6 +80,7 @@ class History:
         self._made: dict[Mapping, float] = {}
         self._events: deque[Event] = deque(maxlen=MOST_EVENTS)
         self._lock = threading.Lock()
+        self.lifetime = 0.0  # of a mapping, in seconds
 
     def follow(self) -> None:
         """Start to read connection tracking's events, for as long as this process lives."""
@@ -74,10 +95,13 @@ class History:
     def _sweep(self) -> None:
         """Have what has expired taken out, for ever: by itself the kernel does so up to a minute later, and only then
         says so. To list the entries is to look through them."""
-        while True:
-            threading.Event().wait(SWEEP_S)
-            if self._entries:
-                subprocess.run(["conntrack", "-L"], capture_output=True, check=False)
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
+            while True:
+                threading.Event().wait(min(max(self.lifetime / SWEEPS, OFTEN_S), SELDOM_S))
+                if self._entries:
+                    kernel.send(LIST_ENTRIES)
+                    while not _is_last(kernel.recv(ANSWER_BYTES)):
+                        pass
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines of `conntrack -E -o timestamp`, to their end."""
@@ -91,10 +115,10 @@ class History:
         with self._lock:
             self._events.append({"time": time.time(), "event": "verb", "verb": verb, "text": text})
 
-    def events(self) -> list[Event]:
-        """Return all events, oldest first."""
+    def events(self, since: float = 0.0) -> list[Event]:
+        """Return all events since then (seconds since the epoch), oldest first."""
         with self._lock:
-            return sorted(self._events, key=lambda event: event["time"])
+            return sorted((event for event in self._events if event["time"] >= since), key=lambda event: event["time"])
 
     def made(self, mapping: Mapping) -> float | None:
         """Return when this mapping was made, in seconds since the epoch; None for one that is not there."""

@@ -183,6 +183,7 @@ class Router:
         except rules.Unsupported as error:
             raise Refused(f"unsupported: {error}", UNSUPPORTED) from None
         self.kind = kind
+        self.history.lifetime = float(kind.profile["lifetime"])
 
     def _variables(self, profile: kinds.Profile) -> dict[str, str]:
         given = rules.variables(profile, self._first_port)
@@ -274,7 +275,7 @@ def answer(router: Router, request: Request) -> Reply:
     if do == "profile":
         return claims
     if do == "history":
-        return {**claims, "events": router.history.events()}
+        return {**claims, "events": router.history.events(request.get("since", 0.0))}
     try:
         said = verbs[do](**request)
     except Refused as refused:

@@ -57,8 +57,9 @@ def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
     if before.silence:
         # From a new port: the proxy repeats for 32 s what it could not deliver at the last one, and the router may keep
         # ports, and would hear that as this phone's.
+        began = time.time()
         registered = ask(before.silence, {"do": "register", "elsewhere": True})
-        routers.await_silence(before.silence, registered["port"])
+        routers.await_silence(before.silence, registered["port"], began)
     for leg in legs:
         request = {**leg, "run": run}
         if leg.get("flow") in THIRD_ANSWERS:

@@ -27,7 +27,9 @@ def become(home: str, kind: str) -> None:
     reply = ask(ROUTERS[home], {"do": "set", "kind": kind})
     if "refused" in reply:
         raise Refused(reply["refused"], reply["exit"])
-    ask(f"{home}-home", {"do": "measure", "quick": True})  # the judge reads what it writes
+    both = os.environ.get("LAB_TOPOLOGY") == "same-home"
+    for pod in ROUTERS if both else (home,):
+        ask(f"{pod}-home", {"do": "measure", "quick": True})  # the judge reads what it writes
 
 
 def suffer(home: str, event: str) -> None:
@@ -37,8 +39,10 @@ def suffer(home: str, event: str) -> None:
         raise Refused(reply["refused"], reply["exit"])
 
 
-def await_silence(home: str, port: int) -> None:
+def await_silence(home: str, port: int, since: float) -> None:
     """Return when the router has forgotten the mapping of the phone's port, or has kept it for twice its lifetime.
+
+    `since` (Unix seconds): it was not made before.
 
     Raises TimeoutError when neither comes, which is when the phone has no mapping or does not keep silent.
     """
@@ -48,7 +52,7 @@ def await_silence(home: str, port: int) -> None:
     phone = [os.environ[f"{home.upper()}_IP"], port]
     deadline = time.monotonic() + 3 * lifetime + MAPPING_S
     while time.monotonic() < deadline:
-        events = ask(ROUTERS[home], {"do": "history"})["events"]
+        events = ask(ROUTERS[home], {"do": "history", "since": since})["events"]
         own = [event for event in events if event.get("private") == phone]
         if own and (own[-1]["event"] == "mapping-ended" or time.time() - own[-1]["time"] > 2 * lifetime):
             return

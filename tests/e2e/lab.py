@@ -24,8 +24,9 @@ EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.t
 
 # The labs that tests bring up lie in 198.18.0.0/15, which is for tests (RFC 2544), a /24 each.
 PLACES = range(512)
-LABS_OF_A_RUN = 61
-_names: dict[str, int] = {}  # of this run's labs, and their numbers
+LABS_OF_A_PROCESS = 64
+LABS_OF_A_RUN = 193  # of three processes; odd, so that no other run begins where this one does
+_names: dict[str, int] = {}  # of this process's labs, and their numbers
 
 
 def subnets(name: str) -> dict[str, str]:
@@ -33,10 +34,12 @@ def subnets(name: str) -> dict[str, str]:
 
     Another run on the same machine is as many times LABS_OF_A_RUN /24 away as its process number is.
     """
-    lab = _names.setdefault(name, len(_names))
-    place = (os.getpid() * LABS_OF_A_RUN + lab) % len(PLACES)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1: processes of one run
+    run, process = (os.getppid(), int(worker.removeprefix("gw"))) if worker else (os.getpid(), 0)
+    lab = LABS_OF_A_PROCESS * process + _names.setdefault(name, len(_names))
+    place = (run * LABS_OF_A_RUN + lab) % len(PLACES)
     chosen = {
-        "LAB_PROJECT": f"labtest-{os.getpid()}-{lab}",
+        "LAB_PROJECT": f"labtest-{run}-{lab}",
         "HOME_SUBNET": f"10.{128 + place // 256}.{place % 256}.0/24",
         "BOB_HOME_SUBNET": f"10.{130 + place // 256}.{place % 256}.0/24",
         "INTERNET_SUBNET": f"198.{18 + place // 256}.{place % 256}.0/24",
@@ -103,8 +106,7 @@ class Lab:
     def execute(self, service: str, *command: str, stdin: str = "") -> str:
         """Run a command in a service and return what it prints. Raises CalledProcessError."""
         return subprocess.run(
-            stack.compose(self.settings, "exec", "-T", service, *command),
-            env=self.settings.environment(), input=stdin, capture_output=True, text=True, check=True,
+            stack.inside(self.settings, service, *command), input=stdin, capture_output=True, text=True, check=True,
         ).stdout  # fmt: skip
 
     def script(self, service: str, name: str, *arguments: str) -> str:

@@ -38,6 +38,7 @@ def broken_run(command: Command, tmp_path: Path, overlay: str) -> Run:
     return run
 
 
+@pytest.mark.long  # test_router takes the same guard away from a router that runs
 def test_a_router_without_its_input_guard_is_a_broken_lab(command: Command, tmp_path: Path) -> None:
     router = without_guard(tmp_path, "peer-first-kept.sh", "iptables -A LAB_INPUT -j DROP")
     run = broken_run(command, tmp_path, f"services:\n{router}")

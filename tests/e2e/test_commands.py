@@ -84,7 +84,7 @@ def test_ctrl_c_in_the_middle_of_up_leaves_nothing_behind(command: Command) -> N
         assert typed.poll() is None
     os.killpg(typed.pid, signal.SIGINT)  # what the terminal does
     _, complaint = typed.communicate(timeout=60)
-    assert typed.returncode == 130
+    assert typed.returncode == 130, complaint
     assert complaint.endswith("lab: interrupted\n")
     assert "Traceback" not in complaint
     assert command.traces() == ""

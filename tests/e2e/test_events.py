@@ -37,15 +37,6 @@ Event = dict[str, Any]  # of router.json
 # ── the labs ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-@pytest.fixture
-def router(lab: Lab) -> Iterator[Lab]:
-    """The shared lab; afterwards its router has its first address again, and knows Alice's phone."""
-    yield lab
-    if f"public address {lab.settings.values['NAT_WAN_IP']}\n" not in lab.execute("nat", "natctl", "show"):
-        lab.execute("nat", "natctl", "change-ip")
-    register(lab)
-
-
 @pytest.fixture(scope="module")
 def quiet_lab() -> Iterator[Lab]:
     """A lab whose phones do not refresh: nobody keeps a mapping alive but the proxy, if it does.

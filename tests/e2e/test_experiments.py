@@ -77,6 +77,8 @@ def test_every_kind_works_with_every_other_within_twenty_minutes(own_lab: Comman
     assert len(found["cells"]) == len(homes.KINDS) ** 2 + 2 * len(homes.CONNECTED) ** 2
     assert_all_run(found)
     assert took < HOMES_GRID_S
+    page = grid.write(found, "homes").read_text(encoding="utf-8")
+    assert page.count("<details") == len(found["cells"])
 
 
 def assert_all_run(found: grid.Grid) -> None:

@@ -18,7 +18,7 @@ from tests.e2e.lab import Command, Lab, Run, docker
 
 pytestmark = pytest.mark.e2e
 
-KINDS = ("home", "symmetric")  # of the router
+KINDS = ("home", pytest.param("symmetric", marks=pytest.mark.long))  # of the router
 CALLEE = {"alice": "bob", "bob": "alice"}
 STUN_IMAGE = "sip-nat-lab/coturn:test"
 HERE = Path(__file__).parent
