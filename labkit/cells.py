@@ -14,7 +14,7 @@ from labkit.outcome import Exit, LabBroken
 from labkit.settings import Settings
 
 UNSUPPORTED = 127
-CALLED = {"alice": "bob", "bob": "alice", "both": "alice,bob"}  # who calls -> who registers for that
+CALLED = {"alice": {"bob"}, "bob": {"alice"}, "both": {"alice", "bob"}}  # who calls -> who is to be registered
 # The facts that say why something broke, or that nothing did; the others are what came of it.
 CAUSES = frozenset((
     "works", "bypasses-proxy", "expired", "never-registered",
@@ -53,14 +53,16 @@ def run(
     lab: Settings, routers: Mapping[str, str], caller: str, again: Sequence[str], *, flow: str = "call",
     is_silent: bool = False,
 ) -> Seen:  # fmt: skip
-    """Change the routers, have who is called register, and have `caller` (or both) call. Raises LabBroken.
+    """Change the routers, have who is called through one register, and have `caller` (or both) call.
 
     `routers`: {home: kind}; `again`: the verb that repeats it. With `is_silent` the call comes when Alice's mapping has
-    been forgotten, or has outlived twice its lifetime.
+    been forgotten, or has outlived twice its lifetime. Raises LabBroken.
     """
     began, run_name = time.monotonic(), f"{time.time_ns():x}"
     before = [word for home, kind in routers.items() for word in ("--router", f"{home}={kind}")]
-    before += ["--silence", "alice"] if is_silent else ["--register", CALLED[caller]]
+    # A phone whose router was not changed is registered still.
+    anew = sorted(CALLED[caller] & set(routers))
+    before += ["--silence", "alice"] if is_silent else ["--register", ",".join(anew)]
     call = ["phone", "call", "--run", run_name, *before, "--from", caller, "--flow", flow]
     done = subprocess.run(
         stack.inside(lab, "bob", *call), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",

@@ -14,8 +14,6 @@ from labkit.outcome import Exit, Mistake, say
 from labkit.settings import Settings
 from nat import kinds
 
-KEEPALIVE_S = 1  # how often the proxy asks phones while a silence is tried: well below `silence`
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -41,8 +39,8 @@ def run(given: argparse.Namespace) -> int:
 
 def report(expected: Expectation, kind: str, seen: Seen) -> str:
     """Return what should have happened beside what did."""
-    off = "all remedies on" if expected.remedy == ALL_ON else f"{expected.remedy} off: {expected.off}"
-    lines = [f"{kind}, {off}", f"  should:    {in_words(expected.causes(kind))}", f"  happened:  {seen.text}"]
+    what = f"{expected.remedy} off: {expected.off}" if off(expected) else "all remedies on"
+    lines = [f"{kind}, {what}", f"  should:    {in_words(expected.causes(kind))}", f"  happened:  {seen.text}"]
     if not seen.unsupported:
         fits = seen.causes == expected.causes(kind)
         lines.append("as it should be" if fits else f"NOT as it should be: {in_words(seen.causes)}")
@@ -52,12 +50,11 @@ def report(expected: Expectation, kind: str, seen: Seen) -> str:
 @contextmanager
 def standing(expected: Expectation) -> Iterator[Settings]:
     """A lab without this remedy, removed afterwards. Raises Mistake and LabBroken."""
-    lab = settings.load("" if expected.remedy == ALL_ON else expected.remedy)
+    lab = settings.load()
     prepare(lab)
     lab.values["SIP_PROXY_USERS"] = ""  # a lost 407 would end every call before it has begun
     lab.values["PHONE_REFRESH_S"] = "3600"  # who speaks does so because the experiment asks for it
-    if expected.silence:
-        lab.values["SIP_PROXY_KEEPALIVE"] = str(KEEPALIVE_S)
+    lab.values["WITHOUT"] = off(expected)
     if stack.remove(lab):
         say(f"the lab {lab.project} is another one: it was removed")
     try:
@@ -65,6 +62,18 @@ def standing(expected: Expectation) -> Iterator[Settings]:
         yield lab
     finally:
         stack.remove(lab)
+
+
+def take_away(lab: Settings, expected: Expectation) -> None:
+    """Give a lab that stands a proxy without this remedy, and with all others. Raises LabBroken."""
+    if lab.values["WITHOUT"] != off(expected):
+        lab.values["WITHOUT"] = off(expected)
+        stack.renew(lab, "proxy", "tap-proxy", "observer")  # who says in the verdict what was off
+
+
+def off(expected: Expectation) -> str:
+    """Return the remedy that is taken away, or nothing."""
+    return "" if expected.remedy == ALL_ON else expected.remedy
 
 
 def prepare(lab: Settings) -> None:

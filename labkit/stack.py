@@ -37,6 +37,17 @@ def start(settings: Settings) -> None:
         raise LabBroken(f"the lab did not start: {progress.last_lines(done.stdout)}")
 
 
+def renew(settings: Settings, *services: str) -> None:
+    """Have other containers for these services, with the settings as they are now. Raises LabBroken.
+
+    Whoever shares a network namespace with one of them has to be among them.
+    """
+    up = ("up", "--detach", "--wait", "--no-build", "--no-deps", "--timeout", "1", *services)
+    done = progress.run(compose(settings, *up), "starting", settings.environment())
+    if done.returncode != 0:
+        raise LabBroken(f"{', '.join(services)} did not start anew: {progress.last_lines(done.stdout)}")
+
+
 def running(settings: Settings) -> dict[str, str]:
     """Return {service: state} of the lab's containers; empty when nothing of it is there."""
     listed = _docker("ps", "--all", "--filter", f"label=com.docker.compose.project={settings.project}",

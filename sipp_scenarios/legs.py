@@ -47,9 +47,9 @@ def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
     """
     for name in ("alice", "bob", "observer"):
         await_room(name, START_S)
-    for name in ("alice", "bob") if before.routers else ():
-        ask(name, {"do": "leave"})  # what was registered through a router that is none any more leads nowhere
     for home, kind in before.routers.items():
+        for name in routers.behind(home):  # what was registered through a router that is none any more leads nowhere
+            ask(name, {"do": "leave"})
         routers.become(home, kind)
     since = time.time() if before.routers else 0.0
     for name in before.register:

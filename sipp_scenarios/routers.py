@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 
 from observer.control import ask
 
@@ -19,6 +20,11 @@ class Refused(Exception):
         self.code = code
 
 
+def behind(home: str) -> Sequence[str]:
+    """Return the phones behind a home's router."""
+    return ("alice", "bob") if os.environ.get("LAB_TOPOLOGY") == "same-home" else (home,)
+
+
 def become(home: str, kind: str) -> None:
     """Have a home's router be of another kind, and the home's probe measure all of it that takes no time to measure.
 
@@ -27,9 +33,8 @@ def become(home: str, kind: str) -> None:
     reply = ask(ROUTERS[home], {"do": "set", "kind": kind})
     if "refused" in reply:
         raise Refused(reply["refused"], reply["exit"])
-    both = os.environ.get("LAB_TOPOLOGY") == "same-home"
-    for pod in ROUTERS if both else (home,):
-        ask(f"{pod}-home", {"do": "measure", "quick": True})  # the judge reads what it writes
+    for name in behind(home):
+        ask(f"{name}-home", {"do": "measure", "quick": True})  # the judge reads what it writes
 
 
 def suffer(home: str, event: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -76,10 +75,7 @@ def set_keepalive(lab: Lab, interval_s: int) -> None:
     """Give the lab a proxy that asks so often (0: never). It knows from the one before who is registered."""
     if lab.settings.values["SIP_PROXY_KEEPALIVE"] != str(interval_s):
         lab.settings.values["SIP_PROXY_KEEPALIVE"] = str(interval_s)
-        up = ("up", "--detach", "--wait", "--no-build", "--no-deps", "proxy", "tap-proxy")
-        subprocess.run(
-            stack.compose(lab.settings, *up), env=lab.settings.environment(), capture_output=True, check=True
-        )  # fmt: skip
+        stack.renew(lab.settings, "proxy", "tap-proxy")
 
 
 def become(lab: Lab, kind: str) -> None:
