@@ -7,7 +7,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from labkit import evidence, stack
 from labkit.outcome import Exit, LabBroken
@@ -31,7 +30,7 @@ class Seen:
     sentences: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)  # the checks that did not pass
     ladder: str = ""
-    folder: Path | None = None
+    run: str = ""  # what `evidence.fetch` has its folder by
     unsupported: str = ""  # why this kernel cannot do it
     seconds: float = 0.0
 
@@ -63,27 +62,27 @@ def run(
     # A phone whose router was not changed is registered still.
     anew = sorted(CALLED[caller] & set(routers))
     before += ["--silence", "alice"] if is_silent else ["--register", ",".join(anew)]
-    call = ["phone", "call", "--run", run_name, *before, "--from", caller, "--flow", flow]
+    call = ["phone", "call", "--json", "--run", run_name, *before, "--from", caller, "--flow", flow]
     done = subprocess.run(
         stack.inside(lab, "bob", *call), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
         check=False,
     )  # fmt: skip
     if done.returncode == UNSUPPORTED:
         return Seen(unsupported=done.stderr.strip().removeprefix("phone: unsupported: "))
-    folder = evidence.fetch(lab, run_name)
-    if folder is None or not (folder / "verdict.json").exists():
-        kept = evidence.collect(lab, again, folder)
+    if not done.stdout:
+        kept = evidence.collect(lab, again, evidence.fetch(lab, run_name))
         raise LabBroken(f"the calls could not be judged: {done.stderr.strip()} ({kept})")
-    verdict = json.loads((folder / "verdict.json").read_text(encoding="utf-8"))
+    said = json.loads(done.stdout)
+    verdict = said["verdict"]
     if done.returncode == Exit.BROKEN:
         wrong = [check["evidence"] for check in verdict["checks"] if check["result"] != "pass"]
-        raise LabBroken(f"{', '.join(routers.values())}: {'; '.join(wrong)} ({folder})")
+        raise LabBroken(f"{', '.join(routers.values())}: {'; '.join(wrong)} ({evidence.fetch(lab, run_name)})")
     facts = verdict["facts"]
     return Seen(
         codes=[fact["code"] for fact in facts],
         sentences=[fact["text"] for fact in facts],
         failed=[check["name"] for check in verdict["checks"] if check["result"] != "pass"],
-        ladder=(folder / "ladder.txt").read_text(encoding="utf-8"),
-        folder=folder,
+        ladder=said["ladder"],
+        run=run_name,
         seconds=time.monotonic() - began,
     )

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from labkit import cells, certificates, engine, images, nats, settings, stack, subnets
+from labkit import cells, certificates, engine, evidence, images, nats, settings, stack, subnets
 from labkit.cells import Seen
 from labkit.expectations import ALL_ON, EXPECTATIONS, Expectation, in_words
 from labkit.outcome import Exit, Mistake, say
@@ -31,7 +31,10 @@ def run(given: argparse.Namespace) -> int:
         raise Mistake(f"--nat {given.nat}: what should happen is known for presets only; {near}")
     with standing(expected) as lab:
         seen = try_one(lab, expected, given.nat, sys.argv[1:])
+        folder = evidence.fetch(lab, seen.run) if seen.run else None
     print(f"{seen.ladder}\n{report(expected, given.nat, seen)}")
+    if folder:
+        say(f"captures, story, ladder and verdict in {folder}")
     if seen.unsupported:
         return cells.UNSUPPORTED
     return Exit.PASS if seen.causes == expected.causes(given.nat) else Exit.FAIL

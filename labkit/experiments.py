@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from labkit import experiment, grid, homes
+from labkit import evidence, experiment, grid, homes
 from labkit.cells import Seen
 from labkit.expectations import EXPECTATIONS, Expectation, in_words
 from labkit.grid import SIGNS, Grid
@@ -82,7 +82,8 @@ def _cell(lab: Settings, expected: Expectation, kind: str) -> grid.Cell:
 
     def judge(seen: Seen) -> tuple[str, str, str]:
         if seen.causes != should:
-            return "differs", in_words(seen.causes), f"{seen.text} It should have been: {in_words(should)}."
+            kept = evidence.fetch(lab, seen.run)
+            return "differs", in_words(seen.causes), f"{seen.text} It should have been: {in_words(should)}. ({kept})"
         return "works" if "works" in seen.causes else "breaks", in_words(seen.causes), seen.text
 
     again = ["experiment", expected.remedy, "--nat", kind]

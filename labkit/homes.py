@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from labkit import cells, grid, settings, stack
+from labkit import cells, evidence, grid, settings, stack
 from labkit.cells import Seen
 from labkit.experiment import prepare
 from labkit.grid import SIGNS, Grid
@@ -63,7 +63,7 @@ def standing(transport: str) -> Iterator[Settings]:
 
 def _cell(lab: Settings, transport: str, alice: str, bob: str) -> grid.Cell:
     def judge(seen: Seen) -> tuple[str, str, str]:
-        failed = f" Failed: {', '.join(seen.failed)}." if seen.failed else ""
+        failed = f" Failed: {', '.join(seen.failed)} ({evidence.fetch(lab, seen.run)})." if seen.failed else ""
         return "differs" if seen.failed else "works", ", ".join(seen.codes), seen.text + failed
 
     again = ["experiments", "--homes", "--nats", ",".join(dict.fromkeys((alice, bob)))]

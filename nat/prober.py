@@ -186,6 +186,9 @@ def ask_tcp(target: Address, source: str = "", seconds: float = ANSWER_S, **ques
     question |= {"id": secrets.token_hex(8)}
     try:
         with socket.create_connection(target, seconds, (source, 0) if source else None) as connection:
+            # Ends with RST: what lingers at the reflector (TIME_WAIT) would refuse the next one from this public port,
+            # which a router with few ports gives soon.
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             connection.sendall(json.dumps(question).encode() + b"\n")
             with connection.makefile("rb") as lines:
                 answer = json.loads(lines.readline(65_536) or b"{}")

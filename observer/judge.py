@@ -41,10 +41,10 @@ class Memory:
 
 
 def judge(request: Request, topology: Topology, without: str, memory: Memory) -> Request:
-    """Judge one run: {"run", "legs", "since"} in; {"text", "exit_code", "folder"} out. Adds to the memory.
+    """Judge one run. In: {"run", "legs", "since"}; out: {"text", "exit_code", "folder", "verdict", "ladder"}.
 
-    What was before `since` (Unix seconds), when the routers were others, is not of this run, nor is what the proxy
-    still repeats of calls of that time.
+    Adds to the memory. What was before `since` (Unix seconds), when the routers were others, is not of this run, nor is
+    what the proxy still repeats of calls of that time.
     """
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
@@ -82,7 +82,8 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     _forget_old_runs()
     text = f"{drawing}\n{words(verdict)}"
     print(text, flush=True)
-    return {"text": text, "exit_code": EXIT_CODES[verdict["verdict"]], "folder": folder.name}
+    code = EXIT_CODES[verdict["verdict"]]
+    return {"text": text, "exit_code": code, "folder": folder.name, "verdict": verdict, "ladder": drawing}
 
 
 def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:

@@ -41,7 +41,7 @@ class Before:
 
 
 def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
-    """Have the phones do these legs, and return the observer's verdict: {"text", "exit_code", "folder"}.
+    """Have the phones do these legs, and return what the observer says: {"text", "exit_code", "verdict", "ladder"}.
 
     Raises OSError when somebody does not do his part, and routers.Refused for a kind that a router cannot be of.
     """
@@ -94,7 +94,7 @@ def one_way(given: argparse.Namespace) -> Leg:
 
 
 def report(
-    legs: list[Leg], run: str, choose: Callable[[str], str], otherwise: int, before: Before = Before()
+    legs: list[Leg], run: str, choose: Callable[[Request], str], otherwise: int, before: Before = Before()
 ) -> int:
     """Have the legs done, print what is chosen of the verdict, and return its exit code, or natctl's."""
     try:
@@ -105,5 +105,5 @@ def report(
     except OSError as error:
         print(f"phone: no verdict: {error}", file=sys.stderr, flush=True)
         return otherwise
-    print(choose(verdict["text"]), flush=True)
+    print(choose(verdict), flush=True)
     return int(verdict["exit_code"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import os
 import secrets
 import shutil
@@ -22,6 +23,7 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from operator import itemgetter
 from pathlib import Path
 
 from observer.control import ROOM, Request, serve
@@ -235,6 +237,7 @@ def main() -> int:
     parser.add_argument(
         "--event", choices=EVENTS, default="", help="what happens to the router of Alice's home in mid-call"
     )
+    parser.add_argument("--json", action="store_true", help="print all that the observer says, for a program")
     given = parser.parse_args()
     if given.flow not in flows():
         print(f"phone: --flow {given.flow}: unknown; the flows are {', '.join(flows())}", file=sys.stderr)
@@ -248,7 +251,8 @@ def main() -> int:
         legs = [{**leg, "flow": given.flow, "event": given.event} for leg in legs]
         kinds = dict(text.split("=", 1) for text in given.router)
         before = Before(kinds, given.register.replace(",", " ").split(), given.silence)
-        return report(legs, given.run, lambda text: text, otherwise=2, before=before)
+        choose = json.dumps if given.json else itemgetter("text")
+        return report(legs, given.run, choose, otherwise=2, before=before)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     phone = Phone(given.name, given.peer)
     phone.start()
@@ -262,7 +266,7 @@ def main() -> int:
     control.start()
     if given.then == "call":
         # The observer prints ladder and checks; the last word is Alice's.
-        return report(both_ways(), given.run, lambda text: text.splitlines()[-1], otherwise=3)
+        return report(both_ways(), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
     control.join()
     return 1
 
