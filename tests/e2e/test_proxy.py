@@ -222,6 +222,7 @@ def test_without_a_remedy_the_call_breaks_where_it_should(
     assert f"SIP proxy without {remedies.replace(',', ', ')}\n" in log
 
 
+@pytest.mark.long  # `./lab experiments` has it too
 def test_without_contact_neither_bobs_bye_nor_his_ack_reaches_alice(lab: Lab) -> None:
     with without(lab, "contact"):
         run = lab.call()
@@ -322,6 +323,7 @@ def sipp_counts(run: Run) -> list[dict[str, int]]:
     return [leg["alice"], leg["bob"]]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "loss", LOSSES, ids=lambda loss: f"{loss.what.strip()} {'to' if loss.to_alice else 'from'} alice"
 )
@@ -345,6 +347,7 @@ def test_what_the_router_lost_is_sent_again_in_time_and_the_call_is_one_call(lab
     assert run.failed <= {"sipp-alice", "sipp-bob", "in-dialog-through-proxy"}, run.explain()
 
 
+@pytest.mark.alone
 def test_nothing_is_sent_again_where_nothing_is_lost(lab: Lab) -> None:
     run = lab.call()
     rows = run.messages

@@ -33,6 +33,7 @@ def refusal(lab: Lab, *words: str) -> tuple[int, str]:
     return raised.value.returncode, raised.value.stderr
 
 
+@pytest.mark.alone
 def test_a_delay_of_40_ms_each_way_makes_a_round_trip_80_ms_longer(router: Lab) -> None:
     before = statistics.median(map(float, round_trips(router, 9)))
     router.execute("nat", "natctl", "delay", "40")
@@ -52,6 +53,7 @@ def test_of_many_packets_the_percentage_that_was_asked_for_is_lost(router: Lab) 
     assert '"lost": ' in router.execute("nat", "natctl", "show")
 
 
+@pytest.mark.alone
 def test_the_next_message_that_matches_is_dropped_once_and_comes_again(router: Lab) -> None:
     router.execute("nat", "natctl", "drop-next", "SIP/2.0 200*(INVITE)")
     router.register("alice")

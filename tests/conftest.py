@@ -1,0 +1,71 @@
+"""A test that measures times has the machine to itself, while the others run side by side.
+
+`./lab test` runs whole files side by side (pytest-xdist, --dist loadfile), each process with a lab for its files.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ALONE = "alone"
+
+
+class Machine:
+    """The machine, which tests of several processes share: many at a time, or one alone.
+
+    Two locked files: a door, which each passes, and in which one who wants to be alone stays; and the room behind it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Lock files of this folder."""
+        self._door = (folder / "door").open("w")
+        self._room = (folder / "room").open("w")
+
+    def enter(self, alone: bool) -> None:
+        """Come in, when nobody is there who is or wants to be alone; for `alone`, when nobody is there at all."""
+        fcntl.flock(self._door, fcntl.LOCK_EX)
+        fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        if not alone:
+            fcntl.flock(self._door, fcntl.LOCK_UN)
+
+    def leave(self) -> None:
+        """Let others in."""
+        for file in (self._room, self._door):
+            fcntl.flock(file, fcntl.LOCK_UN)
+
+
+machine = pytest.StashKey[Machine]()
+locks = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{ALONE}: times are measured: no other test runs at the same time")
+    given = getattr(config, "workerinput", None)  # of a process beside which others run
+    if given is not None:
+        folder = Path(tempfile.gettempdir()) / f"labtest-{given['testrunuid']}"
+        folder.mkdir(exist_ok=True)
+        config.stash[machine] = Machine(folder)
+        config.stash[locks] = folder
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if locks in config.stash:
+        shutil.rmtree(config.stash[locks], ignore_errors=True)  # the others have theirs open
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Share the machine, or do not, from a test's fixtures to their end."""
+    shared = item.config.stash.get(machine, None)
+    if shared is None:
+        yield
+        return
+    shared.enter(alone=item.get_closest_marker(ALONE) is not None)
+    yield
+    shared.leave()
