@@ -35,6 +35,11 @@ def become(home: str, kind: str) -> None:
         raise Refused(reply["refused"], reply["exit"])
     for name in behind(home):
         ask(f"{name}-home", {"do": "measure", "quick": True})  # the judge reads what it writes
+    profile = ask(ROUTERS[home], {"do": "profile"})["profile"]
+    if profile["hairpin"] != "none" or profile["filtering"] in ("endpoint-independent", "address-dependent"):
+        # Linux may give a public port to two sockets that speak to different peers. Where a port by itself leads to its
+        # socket, those of the probe must be gone.
+        ask(ROUTERS[home], {"do": "flush"})
 
 
 def suffer(home: str, event: str) -> None:
