@@ -7,11 +7,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from labkit import cells, certificates, engine, evidence, images, nats, settings, stack, subnets
+from labkit import cells, evidence, settings, stack
 from labkit.cells import Seen
 from labkit.expectations import ALL_ON, EXPECTATIONS, Expectation, in_words
 from labkit.outcome import Exit, Mistake, say
 from labkit.settings import Settings
+from labkit.up import prepare
 from nat import kinds
 
 
@@ -77,16 +78,6 @@ def take_away(lab: Settings, expected: Expectation) -> None:
 def off(expected: Expectation) -> str:
     """Return the remedy that is taken away, or nothing."""
     return "" if expected.remedy == ALL_ON else expected.remedy
-
-
-def prepare(lab: Settings) -> None:
-    """Make sure that a lab of these settings can be started. Raises Mistake."""
-    engine.ensure()
-    subnets.check(lab)
-    if lab.has_tls:
-        certificates.provide(lab)
-    images.ensure(lab)
-    nats.check(lab)
 
 
 def try_one(lab: Settings, expected: Expectation, kind: str, again: Sequence[str]) -> Seen:

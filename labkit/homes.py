@@ -9,9 +9,9 @@ from contextlib import contextmanager
 
 from labkit import cells, evidence, grid, settings, stack
 from labkit.cells import Seen
-from labkit.experiment import prepare
 from labkit.grid import SIGNS, Grid
 from labkit.settings import Settings
+from labkit.up import prepare
 
 # The kinds that differ in how they treat a phone's packets, and those that connections are tried with too.
 KINDS = (

@@ -38,12 +38,7 @@ def run(given: argparse.Namespace) -> int:
         given.without, given.alice, given.transport, given.bob, given.bob_transport,
         nat=given.nat, bob_nat=given.bob_nat, topology=given.topology,
     )  # fmt: skip
-    engine.ensure()
-    subnets.check(lab)
-    if lab.has_tls:
-        certificates.provide(lab)
-    images.ensure(lab)
-    nats.check(lab)
+    prepare(lab)
     lab.values["LAB_CONFIG"] = stack.fingerprint(lab)
     was_up = stack.is_up(lab)
     if was_up and stack.started_with(lab).get("LAB_CONFIG") != lab.values["LAB_CONFIG"]:
@@ -71,3 +66,13 @@ def run(given: argparse.Namespace) -> int:
     if code == Exit.PASS:
         say("the lab stays up: `./lab call` calls again, `./lab down` removes it")
     return code
+
+
+def prepare(lab: settings.Settings) -> None:
+    """Make sure that a lab of these settings can be started. Raises Mistake."""
+    engine.ensure()
+    subnets.check(lab)
+    if lab.has_tls:
+        certificates.provide(lab)
+    images.ensure(lab)
+    nats.check(lab)
