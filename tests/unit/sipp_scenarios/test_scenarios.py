@@ -335,9 +335,13 @@ def test_a_sipp_that_names_its_columns_otherwise_is_no_success(folder: Path) -> 
         run(folder, "SuccessfulCall(C);FailedCall(C);Again(C);\n1;0;0;\n")
 
 
+# In the place of SIPp: its call is up until it is told to go on.
+UP = r"""trap "kill \$!; exit 7" CONT; echo up >$LOG; sleep 60 & wait"""
+
+
 def test_while_something_happens_in_its_call_sipp_stands_still_and_then_goes_on(folder: Path) -> None:
     state = folder / "pid"
-    sipp = started(folder, f"{HEAD}a;0;0;0;0;0;1;\n", f"sh -c 'echo $$ >{state}; echo up >$LOG; sleep 0.2; exit 7'")
+    sipp = started(folder, f"{HEAD}a;0;0;0;0;0;1;\n", f"sh -c 'echo $$ >{state}; {UP}'")
     happened = []
 
     def happen() -> None:
@@ -359,7 +363,7 @@ def test_a_sipp_is_not_left_standing_when_what_should_happen_cannot(folder: Path
     def cannot() -> None:
         raise OSError("nobody is there")
 
-    sipp = started(folder, HEAD, "sh -c 'echo up >$LOG; sleep 0.2; exit 7'")
+    sipp = started(folder, HEAD, f"sh -c '{UP}'")
     with pytest.raises(OSError, match="nobody"):
         sipp.when_up(cannot)
     assert sipp.wait(20).exit_code == 7
