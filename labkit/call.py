@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     if not 1 <= given.count <= MOST_CALLS:
         raise Mistake(f"--count {given.count}: must be from 1 to {MOST_CALLS}")
     lab = settings.load()
-    if engine.reach().engine is None:  # nothing is installed or started to find out
+    if not engine.is_running():  # nothing is installed or started to find out
         raise Mistake(NO_LAB)
     lab = settings.load_running(stack.started_with(lab))
     died = fallen(lab)

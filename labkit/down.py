@@ -15,7 +15,7 @@ def configure(_: argparse.ArgumentParser) -> None:
 def run(_: argparse.Namespace) -> int:
     """Return 0, whether there was a lab or not."""
     lab = settings.load()
-    if engine.reach().engine is None:
+    if not engine.is_running():
         say("nothing is up: no Docker engine runs here")
     elif stack.remove(lab):
         say(f"{lab.project} is gone: containers, networks and volumes")

@@ -46,7 +46,7 @@ def run(given: argparse.Namespace) -> int:
     if verb == "set" and len(arguments) == 1:
         arguments = [_kind(arguments[0])]
     lab = settings.load()
-    states = {} if engine.reach().engine is None else stack.running(lab)  # nothing is installed or started to find out
+    states = stack.running(lab) if engine.is_running() else {}  # nothing is installed or started to find out
     if not states:
         raise Mistake("no lab is up: `./lab up` starts one")
     lab = settings.load_running(stack.started_with(lab))

@@ -149,7 +149,7 @@ def check(lab: settings.Settings) -> None:
 
 def _image(lab: settings.Settings) -> str:
     """Return the router's image as these sources make it, or "" where it is not here: no question builds one."""
-    if engine.reach().engine is None:
+    if not engine.is_running():
         return ""
     base = lab.values.get("BASE_IMAGE") or images.PUBLIC_BASE
     name = f"sip-nat-lab/nat:{images.fingerprint(base)}"

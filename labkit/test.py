@@ -20,7 +20,7 @@ REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 EVERYTHING = ("tests/e2e", "tests/unit", "tests/flows", "tests/fuzz")
 # Whole files side by side, each process with a lab of its own that its files share. Not those that take long: they
 # measure times.
-SIDE_BY_SIDE = ("--numprocesses", "3", "--dist", "loadfile", "--no-loadscope-reorder")
+SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
 JUNIT = ROOT / "out" / "junit.xml"
 
 
@@ -43,7 +43,12 @@ def run(given: argparse.Namespace) -> int:
     tests = subprocess.Popen(
         [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *chosen],
         cwd=ROOT, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            **os.environ, "PYTHONPATH": str(ROOT),
+            # `./lab` in a test takes this Python straight, where `python3` is a program that first looks for one.
+            "PATH": f"{Path(sys.base_exec_prefix) / 'bin'}:{os.environ['PATH']}",
+            "PYTHONPYCACHEPREFIX": str(VENV / "pycache"), "PYTHONDONTWRITEBYTECODE": "",  # each process compiles else
+        },
     )  # fmt: skip
     # A terminal's Ctrl-C reaches pytest too; whatever else ends us is passed on. Its labs need their time to go.
     signal.signal(signal.SIGINT, lambda *_: None)

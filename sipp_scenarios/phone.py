@@ -76,15 +76,21 @@ class Phone:
         """Refresh the registration, and with it the hole in the router, for ever."""
         while True:
             threading.Event().wait(REFRESH_S)
-            with self._lock:
-                if self._has_connection and self._waiting and self._waiting.is_running():
-                    continue  # its scenario refreshes
-                if time.monotonic() < self._engaged_until or (self._waiting and self._waiting.calls_up()):
-                    continue  # in a call, and the socket is SIPp's
-                self._stop_waiting()
-                self._register()
-                self._wait_for_calls()
-                self._count_refresh(self._refreshes + 1)
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Register again, unless the phone has left, or is in a call, or its SIPp does it."""
+        with self._lock:
+            if self._waiting is None:
+                return  # it has left, and comes back when it is told to: its router may be changing
+            if self._has_connection and self._waiting.is_running():
+                return  # its scenario refreshes
+            if time.monotonic() < self._engaged_until or self._waiting.calls_up():
+                return  # in a call, and the socket is SIPp's
+            self._stop_waiting()
+            self._register()
+            self._wait_for_calls()
+            self._count_refresh(self._refreshes + 1)
 
     def answer(self, request: Request) -> Request:
         """Do what a request asks: `register`, `leave`, `listen`, `place`, `finish`; see `legs.converse`."""

@@ -59,13 +59,39 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         shutil.rmtree(config.stash[locks], ignore_errors=True)  # the others have theirs open
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put those that want the machine alone first: where all processes begin with theirs, none waits for long ones."""
+    alone = {item.path for item in items if is_alone(item)}
+    files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
+    items.sort(key=lambda item: (item.path not in alone, files[item.path], not is_alone(item)))
+
+
+def is_alone(item: pytest.Item) -> bool:
+    """Say whether no other test may run at the same time."""
+    return item.get_closest_marker(ALONE) is not None
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Share the machine, or do not, from a test's fixtures to their end."""
+    """Share the machine while a test has its fixtures made, runs and is tidied up after."""
     shared = item.config.stash.get(machine, None)
     if shared is None:
         yield
         return
-    shared.enter(alone=item.get_closest_marker(ALONE) is not None)
+    shared.enter(alone=False)
     yield
     shared.leave()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Do not share it while a test runs that measures times."""
+    shared = item.config.stash.get(machine, None)
+    if shared is None or not is_alone(item):
+        yield
+        return
+    shared.leave()
+    shared.enter(alone=True)
+    yield
+    shared.leave()
+    shared.enter(alone=False)
