@@ -26,16 +26,19 @@ class Machine:
         """Lock files of this folder."""
         self._door = (folder / "door").open("w")
         self._room = (folder / "room").open("w")
+        self.is_alone = False
 
     def enter(self, alone: bool) -> None:
         """Come in, when nobody is there who is or wants to be alone; for `alone`, when nobody is there at all."""
         fcntl.flock(self._door, fcntl.LOCK_EX)
         fcntl.flock(self._room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        self.is_alone = alone
         if not alone:
             fcntl.flock(self._door, fcntl.LOCK_UN)
 
     def leave(self) -> None:
         """Let others in."""
+        self.is_alone = False
         for file in (self._room, self._door):
             fcntl.flock(file, fcntl.LOCK_UN)
 
@@ -72,26 +75,23 @@ def is_alone(item: pytest.Item) -> bool:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> Iterator[None]:
     """Share the machine while a test has its fixtures made, runs and is tidied up after."""
     shared = item.config.stash.get(machine, None)
     if shared is None:
         yield
         return
-    shared.enter(alone=False)
+    if not shared.is_alone:
+        shared.enter(alone=False)
     yield
-    shared.leave()
+    if not (shared.is_alone and nextitem and is_alone(nextitem)):  # else the next one has it to itself already
+        shared.leave()
 
 
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Do not share it while a test runs that measures times."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Do not share it any more when a test begins that measures times; its fixtures were made beside others."""
     shared = item.config.stash.get(machine, None)
-    if shared is None or not is_alone(item):
-        yield
-        return
-    shared.leave()
-    shared.enter(alone=True)
-    yield
-    shared.leave()
-    shared.enter(alone=False)
+    if shared is not None and is_alone(item) and not shared.is_alone:
+        shared.leave()
+        shared.enter(alone=True)
