@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -88,14 +89,17 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
 
 def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
     """Have the taps put their captures into the folder. Returns the kernel's drops by tap, and which do not answer."""
-    drops: dict[str, int] = {}
-    deaf = []
-    for name in ("tap-proxy", "tap-core", *(f"tap-{home.router}" for home in topology.homes)):
+
+    def one(name: str) -> tuple[dict[str, int], str]:
         try:
-            drops |= ask(name, {"folder": str(folder)})["drops"]
+            return ask(name, {"folder": str(folder)})["drops"], ""
         except (OSError, ValueError) as error:
-            deaf.append(f"{name} does not answer: {error}")
-    return drops, deaf
+            return {}, f"{name} does not answer: {error}"
+
+    names = ("tap-proxy", "tap-core", *(f"tap-{home.router}" for home in topology.homes))
+    with ThreadPoolExecutor(len(names)) as pool:  # each starts a program and ends one
+        said = list(pool.map(one, names))
+    return {label: count for drops, _ in said for label, count in drops.items()}, [why for _, why in said if why]
 
 
 def ask_routers(topology: Topology, folder: Path) -> tuple[dict[str, History], dict[str, str]]:

@@ -183,8 +183,8 @@ class Wire:
         after = next(event for event in made if event["time"] > when)
         old, new = ("%s:%d" % tuple(event["public"]) for event in (before, after))
         if verb == CHANGE_IP:
-            addresses = [self.lab.settings.values[name] for name in ("NAT_WAN_IP", "NAT_WAN_IP2")]
-            assert [way.partition(":")[0] for way in (old, new)] == addresses
+            addresses = {self.lab.settings.values[name] for name in ("NAT_WAN_IP", "NAT_WAN_IP2")}
+            assert {way.partition(":")[0] for way in (old, new)} == addresses  # which is first: a test before may tell
         elif verb == REBIND:
             assert old != new
         return when, old, new
