@@ -21,7 +21,8 @@ INTRO = """# The kinds of NAT
 
 A router is a point on independent axes; a kind is a point that has a name. The rules of a value are a file in
 [nat/rules](../nat/rules), and a router loads those that its axes name. Before any SIP flows, a probe in the phone's
-place measures the same axes: where measured and declared differ, the lab is broken, and nobody's call is judged.
+place measures the same axes (`lifetime` and `refresh` where that takes seconds: up to 6 s): where measured and declared
+differ, the lab is broken, and nobody's call is judged.
 
 ```sh
 ./lab nats                    # this page in short, and whether this machine's kernel can do each
@@ -46,7 +47,9 @@ what a kind has otherwise than `{BASE}`.
 
 VERBS_INTRO = """## What can happen to a router
 
-While the lab runs: `./lab nat VERB`, and with `--home bob` to Bob's router. A router that was changed is measured anew.
+While the lab runs: `./lab nat VERB`, and with `--home bob` to Bob's router. After `set` and `lifetime` the router is
+measured anew. What it has forgotten the phones do not know: they register again every 20 s, or at once with
+`./lab call --register alice`.
 """
 
 

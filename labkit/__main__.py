@@ -19,7 +19,7 @@ VERBS = {
 INTERRUPTED = 130  # what a shell makes of SIGINT
 
 EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken,
-130 interrupted
+127 this kernel cannot do it, 130 interrupted
 
 settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BOB_HOME_SUBNET, BASE_IMAGE,
 LAB_TOPOLOGY, NAT_TYPE, NAT_TYPE_BOB, LAB_OVERLAY (one more compose file), LAB_TRANSPORT, LAB_BOB_TRANSPORT,

@@ -90,7 +90,7 @@ def fallen(lab: settings.Settings) -> list[str]:
     states = stack.running(lab)
     if "running" not in states.values() or "created" in states.values():
         return []
-    services = stack.output(lab, "config", "--services").decode().split()
+    services = stack.config(lab, "--services").split()
     return [
         f"{service} is {states.get(service, 'gone')}" for service in services if states.get(service) != "running"
     ]

@@ -55,12 +55,13 @@ def run(
     """Change the routers, have who is called through one register, and have `caller` (or both) call.
 
     `routers`: {home: kind}; `again`: the verb that repeats it. With `is_silent` the call comes when Alice's mapping has
-    been forgotten, or has outlived twice its lifetime. Raises LabBroken.
+    been forgotten, or has outlived its lifetime by half. Raises LabBroken.
     """
     began, run_name = time.monotonic(), f"{time.time_ns():x}"
     before = [word for home, kind in routers.items() for word in ("--router", f"{home}={kind}")]
     # A phone whose router was not changed is registered still.
-    anew = sorted(CALLED[caller] & set(routers))
+    behind = {"alice", "bob"} if lab.values["LAB_TOPOLOGY"] == "same-home" else set(routers)
+    anew = sorted(CALLED[caller] & behind)
     before += ["--silence", "alice"] if is_silent else ["--register", ",".join(anew)]
     call = ["phone", "call", "--json", "--run", run_name, *before, "--from", caller, "--flow", flow]
     done = subprocess.run(

@@ -27,12 +27,27 @@ def fetch(settings: Settings, run: str) -> Path | None:
     if packed.returncode != 0 or not packed.stdout:
         return None
     OUT.mkdir(exist_ok=True)
-    with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as archive:
-        name = archive.getnames()[0]
-        archive.extractall(OUT, filter="data")
-    _own(OUT / name)
-    _point_latest(name)
-    return OUT / name
+    folder = unpack(packed.stdout)
+    _point_latest(folder.name)
+    own(folder)
+    return folder
+
+
+def unpack(packed: bytes) -> Path:
+    """Put a run's folder, as tar packs it, into out/: directories and files, and nothing that leads elsewhere.
+
+    Not `extractall`: without its filter, which Debian 12's Python has not, it would follow what a container wrote.
+    """
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        members = [each for each in archive if (each.isdir() or each.isfile()) and ".." not in Path(each.name).parts]
+        for each in members:
+            path = OUT / each.name.lstrip("/")
+            content = archive.extractfile(each)
+            if content is None:
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                path.write_bytes(content.read())
+    return OUT / members[0].name
 
 
 def collect(settings: Settings, again: Sequence[str], folder: Path | None = None) -> Path:
@@ -52,7 +67,7 @@ def collect(settings: Settings, again: Sequence[str], folder: Path | None = None
         (folder / f"{router}.txt").write_bytes(stack.told(settings, router, "sh", "-c", ROUTER_STATE))
     (folder / "core.txt").write_bytes(stack.told(settings, "core", "nft", "list", "ruleset"))
     (folder / "repeat.txt").write_text(repeat(again) + "\n", encoding="utf-8")
-    _own(folder)
+    own(folder)
     return folder
 
 
@@ -85,9 +100,10 @@ def _point_latest(name: str) -> None:
     new.replace(OUT / "latest")  # in one step: two labs may end at the same time
 
 
-def _own(folder: Path) -> None:
-    """Under sudo, give the folder to the user who typed the command."""
+def own(made: Path) -> None:
+    """Under sudo, give what was made in out/ to the user who typed the command."""
     user, group = os.environ.get("SUDO_UID"), os.environ.get("SUDO_GID")
     if user and group:
-        for path in (OUT, OUT / "latest", folder, *folder.rglob("*")):
+        latest = OUT / "latest"
+        for path in (OUT, *([latest] if latest.is_symlink() else []), made, *made.rglob("*")):
             os.chown(path, int(user), int(group), follow_symlinks=False)

@@ -16,7 +16,7 @@ class Expectation:
     remedy: str
     off: str  # what is otherwise then, in words
     caller: str  # who calls: alice, bob, or both one after the other
-    silence: int  # seconds of the routers' memory before the call; 0: the call comes at once
+    silence: int  # seconds after which the router forgets, before the call; 0: its own, and the call comes at once
     otherwise: frozenset[str]
     kinds: dict[str, frozenset[str]]
 

@@ -1,4 +1,4 @@
-"""Alice and Bob each behind a router of their own: every kind against every other."""
+"""Alice and Bob each behind a router of their own: every kind that treats packets differently against every other."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from labkit import cells, evidence, grid, settings, stack
 from labkit.cells import Seen
 from labkit.grid import SIGNS, Grid
+from labkit.outcome import LabBroken
 from labkit.settings import Settings
 from labkit.up import prepare
 
@@ -23,6 +24,7 @@ FLOW = "reinvite"  # each sends an INVITE within each call
 LEGEND = {
     "works": "registered, called each way, changed and ended by both",
     "differs": "something failed",
+    "broken": grid.BROKEN,
     "unsupported": "unsupported by this kernel",
 }
 
@@ -36,7 +38,7 @@ def grid_of(kinds: Sequence[str]) -> Grid:
             with standing(transport) as lab:
                 found += [_cell(lab, transport, *pair) for pair in itertools.product(chosen, repeat=2)]
     return {
-        "title": "Two homes: every NAT against every other",
+        "title": "Two homes: eight NATs against one another",
         "intro": [
             "Alice's router is written at the left, Bob's at the top. In every cell both register, each calls the "
             "other once, sends an INVITE within the call, and hangs up. What is written here was seen on the wire.",
@@ -51,20 +53,25 @@ def grid_of(kinds: Sequence[str]) -> Grid:
 @contextmanager
 def standing(transport: str) -> Iterator[Settings]:
     """A lab with two homes whose phones speak this transport, removed afterwards. Raises Mistake and LabBroken."""
-    lab = settings.load(transport=transport, topology="two-homes")
+    lab = settings.load(transport=transport, bob_transport=transport, topology="two-homes")
     prepare(lab)
     stack.remove(lab)
     try:
         stack.start(lab)
         yield lab
+    except LabBroken:
+        evidence.bury(lab, ["experiments", "--homes"])
+        raise
     finally:
         stack.remove(lab)
 
 
 def _cell(lab: Settings, transport: str, alice: str, bob: str) -> grid.Cell:
     def judge(seen: Seen) -> tuple[str, str, str]:
-        failed = f" Failed: {', '.join(seen.failed)} ({evidence.fetch(lab, seen.run)})." if seen.failed else ""
-        return "differs" if seen.failed else "works", ", ".join(seen.codes), seen.text + failed
+        if not seen.failed:
+            return "works", ", ".join(seen.codes), seen.text
+        kept = evidence.collect(lab, again, evidence.fetch(lab, seen.run))
+        return "differs", ", ".join(seen.codes), f"{seen.text} Failed: {', '.join(seen.failed)} ({kept})."
 
     again = ["experiments", "--homes", "--nats", ",".join(dict.fromkeys((alice, bob)))]
     routers = {"alice": alice, "bob": bob}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,8 +82,10 @@ def run(given: argparse.Namespace) -> int:
         raise Mistake(f"--source {given.source}: {error.strerror}") from None
     print("\n".join(report(found)))
     if given.write:
-        given.write.write_text(toml(found), encoding="utf-8")
-        say(f"written: `./lab up --nat {given.write}` is a lab with this router")
+        write(given.write, found)
+        refusal = unlike(found)
+        use = f"but `--nat` refuses it: {refusal}" if refusal else f"`./lab up --nat {given.write}` is a lab with it"
+        say(f"{given.write} is written; {use}")
     return Exit.PASS
 
 
@@ -96,12 +99,21 @@ def report(found: probe.Measurement) -> list[str]:
     ]
     lines += [f"  {axis:<11} not measured: {found.unmeasured[axis]}" for axis in kinds.AXES if axis in found.unmeasured]
     lines += [f"  ! {fault}" for fault in found.faults] + [f"  · {note}" for note in found.notes]
-    try:
-        profile = _profile(found)
-    except kinds.UnknownKind as error:
-        return [*lines, f"no router of the lab is like that: {error}"]
+    refusal = unlike(found)
+    if refusal:
+        return [*lines, f"no router of the lab is like that: {refusal}"]
+    profile = _profile(found)
     names = [name for name, kind in kinds.PRESETS.items() if kind.profile == profile]
     return [*lines, f"as an option: --nat {names[0] if names else kinds.as_text(profile)}"]
+
+
+def unlike(found: probe.Measurement) -> str:
+    """Return why no router of the lab is like the one that was measured; nothing when one is."""
+    try:
+        _profile(found)
+    except kinds.UnknownKind as error:
+        return str(error)
+    return ""
 
 
 def _meaning(axis: str, measured: Mapping[str, kinds.Value]) -> str:
@@ -131,15 +143,27 @@ def toml(found: probe.Measurement) -> str:
     return "\n".join(line.replace("\n", " ") for line in lines) + "\n"
 
 
+def write(path: Path, found: probe.Measurement) -> None:
+    """Write the file that `--nat` reads. Raises Mistake."""
+    try:
+        path.write_text(toml(found), encoding="utf-8")
+    except OSError as error:
+        raise Mistake(f"--write {path}: {error.strerror}") from None
+
+
 def _check_file(path: Path, is_forced: bool) -> None:
     """Raise Mistake for a file that cannot be written, before anything takes its time."""
     if path.suffix != ".toml":
         raise Mistake(f"--write {path}: must end in .toml, by which --nat knows it")
     try:
+        if path.is_dir():
+            raise Mistake(f"--write {path}: is a folder; name a file in it")
         if path.exists() and not is_forced and not path.read_text(encoding="utf-8").startswith(MARK):
             raise Mistake(f"--write {path}: is there already, and is not from here; --force writes over it")
         if not path.parent.is_dir():
             raise Mistake(f"--write {path}: there is no folder {path.parent}")
+        if not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise Mistake(f"--write {path}: this user may not write there")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "is there already, and is not from here"
         raise Mistake(f"--write {path}: {reason}") from None

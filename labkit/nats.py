@@ -58,6 +58,14 @@ TRIALS: tuple[tuple[Callable[[Profile], bool], str, str], ...] = (
      "this kernel's nftables cannot set lifetimes (ct timeout)"),
 )  # fmt: skip
 
+# What delays, loses and drops packets: (its name, a trial, what it is good for), in the order in which they are taken.
+IMPAIRMENTS = (
+    ("netem", "tc qdisc add dev lo root netem delay 1ms", "delay, loss"),
+    ("NFQUEUE", "iptables -t mangle -A OUTPUT -j NFQUEUE --queue-num 0", "delay, loss, drop-next"),
+    ("nft", "nft add table ip trial3 && nft add chain ip trial3 lose"
+            " && nft add rule ip trial3 lose numgen random mod 100 '<' 5 drop", "loss"),
+)  # fmt: skip
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -79,7 +87,8 @@ def run(given: argparse.Namespace) -> int:
     else:
         failed = ask(image) if image else None
         rows = [row(kind, here(kind.profile, failed)) for kind in PRESETS.values()]
-        print("\n".join([heading(), *rows, "", LEGEND, *([] if image else [f"Not asked: {NO_IMAGE}."])]))
+        ways = [impairments(failed)] if failed is not None else [f"Not asked: {NO_IMAGE}."]
+        print("\n".join([heading(), *rows, "", LEGEND, *ways]))
     return Exit.PASS
 
 
@@ -120,12 +129,23 @@ def here(profile: Profile, failed: Mapping[int, str] | None) -> str:
     return f"unsupported: {'; '.join(reasons)}" if reasons else "supported"
 
 
+def impairments(failed: Mapping[int, str]) -> str:
+    """Return by what this kernel can make a bad line of a good one."""
+    said = [
+        f"{name} ({good_for}){': unsupported: ' + (failed[number] or 'no') if number in failed else ''}"
+        for number, (name, _, good_for) in enumerate(IMPAIRMENTS, len(TRIALS))
+    ]
+    return f"`./lab nat` makes a bad line by the first that can: {'; '.join(said)}."
+
+
 def ask(image: str) -> dict[int, str]:
     """Try what kinds need of this kernel, in a container that is thrown away.
 
-    Returns {number of a trial that failed: what was said then}. Raises Mistake when the container does not run.
+    Returns {number of a trial that failed: what was said then}, of TRIALS and then IMPAIRMENTS. Raises Mistake when the
+    container does not run.
     """
-    trials = (f"said=$({{ {trial}; }} 2>&1) || echo {number} $said\n" for number, (_, trial, _) in enumerate(TRIALS))
+    asked = [trial for _, trial, _ in (*TRIALS, *IMPAIRMENTS)]
+    trials = (f"said=$({{ {trial}; }} 2>&1) || echo {number} $said\n" for number, trial in enumerate(asked))
     done = _in_image(image, ["sh", "-c", f"{''.join(trials)}true"], "--cap-add", "NET_ADMIN")
     if done.returncode != 0:
         raise Mistake(f"this kernel could not be asked: {' '.join(done.stderr.split())}")

@@ -7,6 +7,7 @@ a project name and two subnets and nothing else.
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import os
 import re
 import tomllib
@@ -47,6 +48,19 @@ HOSTS = {
     "NAT_BOB_LAN_DOCKER_IP": (BOB_HOME, 1),
     "BOB_HOME_DOCKER_IP": (BOB_HOME, 100),
 }
+# Topology (as LAB_TOPOLOGY has it) -> the variables of HOSTS that only it has a use for: Bob's place.
+BOBS = {
+    "one-home": {"BOB_IP"},
+    "two-homes": {
+        "NAT_BOB_WAN_IP", "NAT_BOB_WAN_IP2", "BOB_FACE_IP", "BOB_HOME_GATEWAY", "NAT_BOB_LAN_DOCKER_IP",
+        "BOB_HOME_DOCKER_IP",
+    },
+    "same-home": {"BOB_HOME_IP", "BOB_HOME_FACE_IP"},
+}  # fmt: skip
+# A router may become of any kind while the lab runs, and some have ports or a public number for each of so many hosts
+# (nat/rules.py HOSTS): from the phone's number on. Its first are the phone's and the probe's (nat/pod.py NEIGHBOURS).
+HOSTS_OF_A_HOME, PROBED = 16, 3
+OF_A_HOME = {"ALICE_IP", "ALICE_FACE_IP", "BOB_FACE_IP"}
 # Topology -> (overlay in the folder topologies, the kind of NAT that it is another word for).
 TOPOLOGIES = {
     "one-home": ("", ""),
@@ -139,12 +153,13 @@ def load(
 def load_running(started: Mapping[str, str]) -> Settings:
     """Return the settings of a lab that is up: `started` are the variables of its observer.
 
-    The project's name, addresses and overlay are as the environment has them: by these it was found.
+    The project's name, addresses and overlay are as the environment has them: by these it was found. The routers are of
+    the kinds that they were started as, whatever they have become.
     """
     names = ("LAB_ALICE", "LAB_TRANSPORT", "LAB_BOB", "LAB_BOB_TRANSPORT")
     return load(
         "", *(started.get(name, "") for name in names), nat=started.get("NAT_TYPE", ""),
-        topology=started.get("LAB_TOPOLOGY") or "one-home",
+        bob_nat=started.get("NAT_TYPE_BOB", ""), topology=started.get("LAB_TOPOLOGY") or "one-home",
     )  # fmt: skip
 
 
@@ -254,7 +269,7 @@ def _derive(values: dict[str, str], given: Mapping[str, str]) -> list[str]:
             values[name] = given.get(name) or str(networks[subnet].network_address + octet)
             if not _is_in(networks[subnet], values[name]):
                 mistakes.append(f"{name}={values[name]}: must be an address in {subnet}={networks[subnet]}")
-    return mistakes
+    return mistakes + _meetings(values, networks)
 
 
 def _next_to(home: ipaddress.IPv4Network | None, otherwise: str) -> str:
@@ -278,11 +293,58 @@ def _collisions(networks: Mapping[str, ipaddress.IPv4Network], has_two_homes: bo
     return mistakes
 
 
+def _meetings(values: Mapping[str, str], networks: Mapping[str, ipaddress.IPv4Network]) -> list[str]:
+    """Return which addresses of this topology are taken twice, and which leave no room for the hosts of a home."""
+    mistakes: list[str] = []
+    idle = set[str]().union(*(BOBS[topology] for topology in BOBS if topology != values["LAB_TOPOLOGY"]))
+    hosts = {
+        name: ipaddress.IPv4Address(values[name])
+        for name, (subnet, _) in HOSTS.items()
+        if name not in idle and subnet in networks and _is_in(networks[subnet], values[name])
+    }
+    for name in sorted(OF_A_HOME & hosts.keys()):
+        last = networks[HOSTS[name][0]].broadcast_address - HOSTS_OF_A_HOME
+        if hosts[name] > last:
+            mistakes.append(f"{name}={hosts[name]}: must be at most {last}: a home has {HOSTS_OF_A_HOME} from there on")
+            del hosts[name]
+    if values["LAB_TOPOLOGY"] == "same-home":
+        mistakes += _outside(hosts)
+    for pair in itertools.combinations([name for name in hosts if name not in BOBS["same-home"]], 2):
+        low, high = sorted(pair, key=hosts.__getitem__)
+        if hosts[high] == hosts[low]:
+            mistakes.append(f"{high}={hosts[high]}: is {low} too; give one of the two another address")
+        elif low in OF_A_HOME and hosts[high] < hosts[low] + HOSTS_OF_A_HOME:
+            mistakes.append(
+                f"{high}={hosts[high]}: is one of the {HOSTS_OF_A_HOME} that a home has from {low}={hosts[low]} on; "
+                "give one of the two another address"
+            )
+    return mistakes
+
+
+def _outside(hosts: Mapping[str, ipaddress.IPv4Address]) -> list[str]:
+    """Return which of Bob's addresses lies outside the home that he shares with Alice."""
+    if not hosts.keys() >= {"ALICE_IP", "BOB_HOME_IP", "ALICE_FACE_IP", "BOB_HOME_FACE_IP"}:
+        return []
+    hers, his = hosts["ALICE_IP"], hosts["BOB_HOME_IP"]
+    first, last = hers + PROBED, hers + HOSTS_OF_A_HOME - PROBED
+    if not first <= his <= last:
+        return [f"BOB_HOME_IP={his}: must be from {first} to {last}, of the home of ALICE_IP={hers}"]
+    faces = hosts["ALICE_FACE_IP"]
+    face = faces + (int(his) - int(hers))
+    if hosts["BOB_HOME_FACE_IP"] != face:
+        return [
+            f"BOB_HOME_FACE_IP={hosts['BOB_HOME_FACE_IP']}: must be {face}, as far from ALICE_FACE_IP={faces} as "
+            f"BOB_HOME_IP={his} is from ALICE_IP={hers}"
+        ]
+    return []
+
+
 def _is_in(network: ipaddress.IPv4Network, address: str) -> bool:
     try:
-        return ipaddress.IPv4Address(address) in network
+        host = ipaddress.IPv4Address(address)
     except ValueError:
         return False
+    return host in network and host not in (network.network_address, network.broadcast_address)
 
 
 def _dotenv() -> dict[str, str]:

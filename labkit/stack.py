@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
 
 from labkit import progress
-from labkit.outcome import LabBroken
+from labkit.outcome import LabBroken, Mistake
 from labkit.settings import ROOT, Settings
 
 SERVICES = 10  # of compose.yaml
@@ -70,8 +71,19 @@ def started_with(settings: Settings) -> dict[str, str]:
 
 def fingerprint(settings: Settings) -> str:
     """Return what stands for all that compose would start with these settings, overlays and `.env` included."""
-    hashes = output(Settings({**settings.values, "LAB_CONFIG": ""}, settings.files), "config", "--hash", "*")
-    return hashlib.sha256(hashes).hexdigest()[:12]
+    hashes = config(Settings({**settings.values, "LAB_CONFIG": ""}, settings.files), "--hash", "*")
+    return hashlib.sha256(hashes.encode()).hexdigest()[:12]
+
+
+def config(settings: Settings, *what: str) -> str:
+    """Return what compose says of its files, without its warnings. Raises Mistake when it cannot read them."""
+    done = subprocess.run(
+        compose(settings, "config", *what), env=settings.environment(), check=False, stdin=subprocess.DEVNULL,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode != 0:
+        raise Mistake(f"{', '.join(map(str, settings.files))}: {progress.last_lines(done.stderr)}")
+    return done.stdout
 
 
 def _of(settings: Settings) -> tuple[str, str]:
@@ -112,8 +124,18 @@ def _has_traces(settings: Settings) -> bool:
 
 
 def ask(settings: Settings, service: str, command: Sequence[str]) -> int:
-    """Run a command in a service with its output going to the user; return its exit code."""
-    return subprocess.run(inside(settings, service, *command), check=False, stdin=subprocess.DEVNULL).returncode
+    """Run a command in a service with its output going to the user; return its exit code.
+
+    `docker exec` forwards no signal, but the end of its stdin: with STDIN_HELD the command has one that ends with us.
+    """
+    heard, held = os.pipe()
+    try:
+        return subprocess.run(
+            inside(settings, service, "env", "STDIN_HELD=1", *command), check=False, stdin=heard
+        ).returncode  # fmt: skip
+    finally:
+        os.close(heard)
+        os.close(held)
 
 
 def output(settings: Settings, *arguments: str) -> bytes:

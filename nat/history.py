@@ -6,6 +6,7 @@ that uses it, and ended with the last, whoever is spoken to.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import struct
@@ -95,13 +96,17 @@ class History:
     def _sweep(self) -> None:
         """Have what has expired taken out, for ever: by itself the kernel does so up to a minute later, and only then
         says so. To list the entries is to look through them."""
+        while True:
+            threading.Event().wait(min(max(self.lifetime / SWEEPS, OFTEN_S), SELDOM_S))
+            if self._entries:
+                with contextlib.suppress(OSError):  # too much at once (ENOBUFS): the next time comes soon
+                    self._look_through()
+
+    def _look_through(self) -> None:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_NETFILTER) as kernel:
-            while True:
-                threading.Event().wait(min(max(self.lifetime / SWEEPS, OFTEN_S), SELDOM_S))
-                if self._entries:
-                    kernel.send(LIST_ENTRIES)
-                    while not _is_last(kernel.recv(ANSWER_BYTES)):
-                        pass
+            kernel.send(LIST_ENTRIES)
+            while not _is_last(kernel.recv(ANSWER_BYTES)):
+                pass
 
     def read(self, lines: Iterable[str]) -> None:
         """Take lines of `conntrack -E -o timestamp`, to their end."""

@@ -1,4 +1,6 @@
-"""A bad line: delay, loss, and exact drops ("the next 200 to an INVITE"), by NFQUEUE or, where there is one, netem.
+"""A bad line: delay, loss, exact drops ("the next 200 to an INVITE"), by netem, NFQUEUE or nft: what the kernel has.
+
+Delay and loss are netem's where there is one. A kernel without netem and NFQUEUE loses packets by nft, and no more.
 
 What the kernel cannot do is done here, packet by packet: the router sends what it forwards to queue QUEUE (`RULES`
 says how), and gets it back later, or never. Order is kept, whatever the delay. Without a rule, or after this process,
@@ -132,16 +134,21 @@ def _nearest(word: str, known: Sequence[str]) -> str:
 class Impairments:
     """What is done to the packets of one router, and the thread that does it.
 
-    `interfaces` are the router's own, for netem: what leaves by any of them is impaired. Without them, or without
-    netem, the queue does all of it. `seed` is that of the losses; it is logged, so that a run can be repeated.
+    `interfaces` are the router's own, the LAN's first, for netem: what leaves by any of them is impaired. Without
+    them, or without netem, the queue does all of it. `seed` is that of its losses, and logged: a run can be repeated.
+    `when_idle` is called, in a thread of its own, when the last drop that was asked for has come.
     """
 
     def __init__(
-        self, interfaces: Sequence[str] = (), seed: int | None = None, log: Callable[[str], object] = print
-    ) -> None:
+        self, interfaces: Sequence[str] = (), seed: int | None = None, log: Callable[[str], object] = print,
+        when_idle: Callable[[], object] = lambda: None,
+    ) -> None:  # fmt: skip
         self.seed = secrets.randbits(32) if seed is None else seed
         self._random = random.Random(self.seed)
         self._log = log
+        self._when_idle = when_idle
+        self._nft_percent = 0.0
+        self._interfaces = interfaces
         self._netem = interfaces if interfaces and all(map(has_netem, interfaces)) else ()
         self._queue: _Queue | None = None
         self._lock = threading.Lock()  # of what follows: the router sets it, the queue's thread reads it
@@ -168,9 +175,17 @@ class Impairments:
         if not 0 <= percent <= 100:
             raise BadImpairment(f"loss {percent:g} %: must be from 0 to 100")
         if percent:
-            self._open()
+            try:
+                self._open()
+            except Unsupported as error:
+                if not self._interfaces:
+                    raise
+                self._lose_by_nft(percent, error)
+                self._log(f"impair: loss {percent:g} %, by nft")
+                return
         with self._lock:
             self._loss_percent = percent
+        self._lose_by_nft(0)
         self._use_netem()
         self._log(f"impair: loss {percent:g} %, seed {self.seed}")
 
@@ -192,6 +207,7 @@ class Impairments:
         with self._lock:
             self._patterns.clear()
             self._delay_ms = self._loss_percent = 0.0
+        self._lose_by_nft(0)
         self._use_netem()
         if self._queue:
             self._queue.hurry(True)
@@ -207,7 +223,7 @@ class Impairments:
         with self._lock:
             return {
                 "delay_ms": self._delay_ms,
-                "loss_percent": self._loss_percent,
+                "loss_percent": self._loss_percent or self._nft_percent,
                 "seed": self.seed if self._lost or self._loss_percent else None,
                 "lost": self._lost,
                 "held": len(self._queue.held) if self._queue else 0,
@@ -244,6 +260,8 @@ class Impairments:
         pattern.times -= 1
         if not pattern.times:
             self._patterns.remove(pattern)
+            if not self._patterns:
+                threading.Thread(target=self._when_idle, daemon=True).start()  # packets wait for this one
         self._dropped.append({
             "time": time.time(), "first_line": seen.first_line, "from": seen.source, "to": seen.destination,
             "pattern": pattern.text,
@@ -255,10 +273,23 @@ class Impairments:
         if self._queue is None and (is_exact or not self._netem):
             self._queue = _Queue(self.judge)
 
+    def _lose_by_nft(self, percent: float, otherwise: Unsupported | None = None) -> None:
+        """Have nft lose packets, or no more. Raises `otherwise` where it cannot either."""
+        if percent or self._nft_percent:
+            _run("nft", "destroy table ip lab_loss")
+        if percent:
+            lose = f"numgen random mod 10000 <= {max(round(100 * percent), 1) - 1} drop;"
+            lan = self._interfaces[0]  # where each packet passes once, as with RULES
+            rules = (f"table ip lab_loss {{ chain lose {{ type filter hook forward priority -9; "
+                     f'iifname "{lan}" {lose} iifname != "{lan}" oifname "{lan}" {lose} }}; }}')  # fmt: skip
+            if _run("nft", rules).returncode != 0 and otherwise:
+                raise otherwise
+        self._nft_percent = percent
+
     def _use_netem(self) -> None:
         for name in self._netem:
             _tc("qdisc", "replace", "dev", name, "root", "netem", "limit", str(MOST_HELD),
-                "delay", f"{self._delay_ms}ms", "loss", f"{self._loss_percent}%")  # fmt: skip
+                "delay", f"{self._delay_ms:g}ms", "loss", f"{self._loss_percent:g}%")  # fmt: skip
 
 
 class _Queue:
@@ -342,6 +373,10 @@ def has_netem(interface: str) -> bool:
 
 
 def _tc(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return _run("tc", *arguments)
+
+
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
     with contextlib.suppress(FileNotFoundError):
-        return subprocess.run(["tc", *arguments], capture_output=True, text=True, check=False)
-    return subprocess.CompletedProcess(arguments, 127, "", "no tc here")
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+    return subprocess.CompletedProcess(command, 127, "", f"no {command[0]} here")

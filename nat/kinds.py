@@ -31,6 +31,7 @@ AXES: dict[str, tuple[str, ...] | tuple[int, int]] = {
     "layers": (1, 2),
 }
 MOST_IN_BLOCK = 60  # with blocks, the ports are shared out among 16 hosts
+LEAST_OF_A_HOME = 8  # behind a provider's router all hosts of a home share a block: the phones, and those that measure
 ALL_PORTS = 1000  # of a block: no phone uses so many, and no probe counts so far
 
 Value = str | int
@@ -155,6 +156,9 @@ def _impossible(profile: Profile) -> str:
         (profile["layers"] == 2 and (filtering != "address-and-port-dependent" or profile["ports"] == "preserved"),
          "layers=2 with another filtering than address-and-port-dependent, or with ports=preserved: the home's own "
          "router is the stricter; nearest: --nat cgnat"),
+        (profile["layers"] == 2 and int(profile["block"]) < LEAST_OF_A_HOME,
+         f"block={profile['block']} with layers=2: a provider's block is one for all hosts of the home; "
+         f"nearest: block={LEAST_OF_A_HOME}"),
         (profile["hairpin"] != "none" and profile["layers"] == 2,
          "hairpin with layers=2: behind the provider's router there is one home; nearest: layers=1"),
         (profile["hairpin"] != "none" and mapping != "endpoint-independent",

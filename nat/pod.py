@@ -16,6 +16,7 @@ import threading
 
 from nat import kinds, probe
 from nat.router import run
+from nat.rules import learns
 from observer.control import ROOM, Request, ask, await_room, serve, until_stopped
 
 NEIGHBOURS = (1, 2)  # the probe's hosts: the phone's number and so many
@@ -64,6 +65,10 @@ def measure(is_quick: bool = False) -> Request:
     """Settle, measure, and write what was found. With `is_quick` all but the lifetime."""
     claims = ask(os.environ["ROUTER"], {"do": "profile"})
     result: Request = probe.examine(claims["name"], claims["profile"], settle(claims["profile"]), is_quick)
+    if learns(claims["profile"]):
+        # Linux may give a public port to two sockets that speak to different peers. Where a port by itself leads to its
+        # socket, those of the probe must be gone before a phone has one.
+        ask(os.environ["ROUTER"], {"do": "flush"})
     path = ROOM / f"probe-{os.environ['HOME_OF']}.json"
     unready = path.with_suffix(".new")
     unready.write_text(json.dumps(result, indent=1), encoding="utf-8")

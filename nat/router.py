@@ -19,10 +19,10 @@ from typing import Any
 from nat import kinds, rules
 from nat.history import History, Mapping, translation
 from nat.impair import RULES, BadImpairment, Impairments, Unsupported
-from observer.control import Request, serve, until_stopped
+from observer.control import MANY, Request, serve, until_stopped
 
 FIRST_PORT, OTHER_FIRST_PORT = 50_000, 52_000  # a rebind goes from one range to the other
-MOST_AWAY_S = 60.0
+LEAST_AWAY_S, MOST_AWAY_S = 1.0, 60.0
 USAGE, UNSUPPORTED = 2, 127
 
 Reply = dict[str, Any]
@@ -52,7 +52,10 @@ class Router:
         self._moved = False  # rebound: a router that keeps ports has lost this one to somebody else
         self.kind = kinds.PRESETS[kinds.BASE]
         self.history = History()
-        self.impairments = Impairments((self._places["LAN"], self._places["WAN"]))
+        self._blocks_udp = False
+        self.changing = threading.Lock()  # of a verb, while it is done
+        self._leading = threading.Lock()
+        self.impairments = Impairments((self._places["LAN"], self._places["WAN"]), when_idle=self._lead)
 
     def start(self, kind: str) -> None:
         """Take the place of the home's router. Raises Refused for a kind that is unknown or that the kernel has not."""
@@ -71,13 +74,15 @@ class Router:
     def set(self, kind: str) -> str:
         """Become a router of another kind; what it remembered is forgotten."""
         wanted = _parse(kind)
-        before = self.kind
+        before, moved = self.kind, self._moved
         self._moved = False
         with self._frozen():
             try:
                 self._load(wanted)
             except Refused:
+                self._moved = moved
                 self._load(before)
+                self.history.tell("flush", f"{wanted.name} is not for this kernel; all mappings are forgotten")
                 raise
             finally:
                 self._forget()
@@ -92,6 +97,8 @@ class Router:
 
     def rebind(self) -> str:
         """Forget all mappings, and give other ports from now on."""
+        if self.kind.profile["filtering"] == "none":
+            raise Refused(f"rebind: a router of kind {self.kind.name} gives no ports, and remembers nothing")
         self._first_port = OTHER_FIRST_PORT if self._first_port == FIRST_PORT else FIRST_PORT
         self._moved = True
         with self._frozen():
@@ -113,8 +120,8 @@ class Router:
 
     def reboot(self, seconds: float = 2.0) -> str:
         """Be away for so many seconds, and come back with nothing remembered."""
-        if not 0 < seconds <= MOST_AWAY_S:
-            raise Refused(f"reboot {seconds:g}: must be from 1 to {MOST_AWAY_S:g} seconds")
+        if not LEAST_AWAY_S <= seconds <= MOST_AWAY_S:
+            raise Refused(f"reboot {seconds:g}: must be from {LEAST_AWAY_S:g} to {MOST_AWAY_S:g} seconds")
         with self._frozen():
             threading.Event().wait(seconds)  # it is switched off: nothing else would do
             self._load(self.kind)
@@ -128,10 +135,13 @@ class Router:
         return self.set(f"{self.kind.name},lifetime={seconds}")
 
     def block_udp(self, on: bool) -> str:
-        """Drop all UDP, or let it pass again."""
-        blocked = "blocked" if on else "passed"
-        self._load(_parse(f"{self.kind.name},udp={blocked}"))
-        return f"UDP is {blocked}"
+        """Drop all UDP, or let it pass again: a firewall before the same router, which stays of its kind."""
+        run("nft", "destroy table ip lab_blocked")
+        if on:
+            run("nft", "table ip lab_blocked { chain no_udp { type filter hook forward priority -10; "
+                       "meta l4proto udp drop; }; }")  # fmt: skip
+        self._blocks_udp = on
+        return f"UDP is {'blocked' if on else 'passed'}"
 
     def loss(self, percent: float) -> str:
         """Lose so many of a hundred packets, in both directions; 0: none."""
@@ -152,13 +162,15 @@ class Router:
     def clear(self) -> str:
         """Be a good network again."""
         self._impair(self.impairments.clear)
-        return "no delay, no loss, nothing waits to be dropped"
+        self.block_udp(False)
+        return "no delay, no loss, nothing waits to be dropped, and UDP passes"
 
     def show(self) -> str:
         """Say the profile, the impairments and the mappings with their age and the time that they have left."""
         axes = ", ".join(f"{axis} {value}" for axis, value in self.kind.profile.items())
         lines = [f"{self.kind.name}: {axes}", f"public address {self._places['WAN_IP']}"]
-        lines.append(f"impairments: {json.dumps(self.impairments.state())}")
+        state = {**self.impairments.state(), "udp": "blocked" if self._blocks_udp else "passed"}
+        lines.append(f"impairments: {json.dumps(state)}")
         lines += ["", f"{'':3} {'private':<22} {'public':<22} {'peer':<22} {'age':>6} {'left':>6}"]
         listed = run("conntrack", "-L", check=False)
         return "\n".join([*lines, *sorted(filter(None, map(self._mapping_line, listed.splitlines())))])
@@ -205,11 +217,16 @@ class Router:
             raise Refused(str(error)) from None
         except Unsupported as error:
             raise Refused(f"unsupported: {error}", UNSUPPORTED) from None
-        run("iptables", "-t", "mangle", "-F", "LAB_QUEUE")
-        if self.impairments.is_needed():
-            for rule in RULES:
-                words = rule.removeprefix("FORWARD ").format(lan=self._places["LAN"]).split()
-                run("iptables", "-t", "mangle", "-A", "LAB_QUEUE", *words)
+        self._lead()
+
+    def _lead(self) -> None:
+        """Lead packets through user space, or no more."""
+        with self._leading:  # the last drop ends it by itself, while a verb may begin it
+            run("iptables", "-t", "mangle", "-F", "LAB_QUEUE")
+            if self.impairments.is_needed():
+                for rule in RULES:
+                    words = rule.removeprefix("FORWARD ").format(lan=self._places["LAN"]).split()
+                    run("iptables", "-t", "mangle", "-A", "LAB_QUEUE", *words)
 
     @contextlib.contextmanager
     def _frozen(self) -> Iterator[None]:
@@ -264,24 +281,28 @@ def run(*command: str, check: bool = True) -> str:
 
 
 def answer(router: Router, request: Request) -> Reply:
-    """Do what is asked."""
+    """Do what is asked: one verb at a time. What only tells does not wait for one: a reboot may take a minute."""
     verbs: dict[str, Callable[..., str]] = {
         "set": router.set, "flush": router.flush, "rebind": router.rebind, "change-ip": router.change_ip,
         "reboot": router.reboot, "lifetime": router.lifetime, "block-udp": router.block_udp, "loss": router.loss,
-        "delay": router.delay, "drop-next": router.drop_next, "clear": router.clear, "show": router.show,
+        "delay": router.delay, "drop-next": router.drop_next, "clear": router.clear,
     }  # fmt: skip
     do = request.pop("do")
-    claims = {"name": router.kind.name, "text": kinds.as_text(router.kind.profile), "profile": router.kind.profile}
+    kind = router.kind
+    claims = {"name": kind.name, "text": kinds.as_text(kind.profile), "profile": kind.profile}
     if do == "profile":
         return claims
     if do == "history":
         return {**claims, "events": router.history.events(request.get("since", 0.0))}
-    try:
-        said = verbs[do](**request)
-    except Refused as refused:
-        return {"refused": str(refused), "exit": refused.code}
-    if do != "show":
-        router.history.tell(do, said)
+    if do == "show":
+        return {"text": router.show()}
+    with router.changing:
+        try:
+            said = verbs[do](**request)
+        except Refused as refused:
+            return {"refused": str(refused), "exit": refused.code}
+        is_off = request.get("on") is False or request.get("percent") == 0
+        router.history.tell(f"{do} off" if is_off else do, said)
         print(f"router: {said}", flush=True)
     return {"text": said}
 
@@ -296,7 +317,7 @@ def main() -> int:
         return refused.code
     print(f"router: {router.kind.name}", flush=True)
     name = os.environ["ROUTER"]
-    threading.Thread(target=serve, args=(name, lambda request: answer(router, request)), daemon=True).start()
+    threading.Thread(target=serve, args=(name, lambda request: answer(router, request), MANY), daemon=True).start()
     until_stopped()
     return 0
 

@@ -35,18 +35,23 @@ def files(profile: Profile) -> list[str]:
 
 
 def _translation(profile: Profile) -> list[str]:
-    learns = profile["filtering"] != "address-and-port-dependent" or profile["hairpin"] != "none"
     return [
         f"alg-{profile['alg']}",  # before the zones: a packet is given to connection tracking once
         f"layers-{profile['layers']}",
         *(["block"] if profile["block"] != ALL_PORTS else [f"mapping-{profile['mapping']}"]),
-        *(["learn"] if learns else []),
+        *(["learn"] if learns(profile) else []),
         f"peer-first-{profile['peer-first']}",
         f"filtering-{profile['filtering']}",
         f"hairpin-{profile['hairpin']}",
         "lifetime",
         f"refresh-{profile['refresh']}",
     ]
+
+
+def learns(profile: Profile) -> bool:
+    """Say whether a public port by itself leads to the socket that has it, whoever sends."""
+    is_remembered = profile["mapping"] != "none" and profile["filtering"] != "none"
+    return is_remembered and (profile["filtering"] != "address-and-port-dependent" or profile["hairpin"] != "none")
 
 
 def variables(profile: Profile, first_port: int) -> dict[str, str]:

@@ -6,19 +6,22 @@ The lab's networks carry the calls and nothing else; what is said here can never
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import signal
 import socket
+import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 ROOM = Path("/lab")
 SERVING = Path("/tmp/serving")  # what health checks ask for: a socket in the volume outlives who made it
 PATIENCE_S = 120.0  # the longest that anybody works on one request, if he does not say otherwise
+MANY = 8  # requests at the same time, by those who answer more than one: nobody has so many who ask
 
 Request = dict[str, Any]
 
@@ -58,8 +61,23 @@ def _answers(name: str) -> bool:
     return True
 
 
-def serve(name: str, answer: Callable[[Request], Request]) -> None:
-    """Answer requests on NAME.sock, one at a time, for ever. The socket appears when requests can be made."""
+@contextlib.contextmanager
+def turn(what: str) -> Iterator[None]:
+    """Be the only one in the lab who does this, for as long as the context lasts; whoever comes later waits."""
+    with (ROOM / f"{what}.turn").open("w") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{what}: it is somebody else's turn; waiting", file=sys.stderr, flush=True)
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def serve(name: str, answer: Callable[[Request], Request], at_once: int = 1) -> None:
+    """Answer requests on NAME.sock for ever. The socket appears when requests can be made.
+
+    `at_once`: how many at the same time, each in a thread of its own; with more than one `answer` has its own locks.
+    """
     path = ROOM / f"{name}.sock"
     unready = path.with_suffix(".new")  # a bound socket refuses until it listens, and readiness is asked of the name
     unready.unlink(missing_ok=True)
@@ -69,13 +87,19 @@ def serve(name: str, answer: Callable[[Request], Request]) -> None:
         listener.listen()
         unready.replace(path)
         SERVING.touch()
-        while True:
-            client, _ = listener.accept()
-            # Who asked may have gone, or only looked whether somebody is here: the next one is served all the same.
-            with contextlib.suppress(OSError, UnicodeError), client, client.makefile("rw", encoding="utf-8") as lines:
-                line = lines.readline()
-                if line:
-                    lines.write(json.dumps(_reply(line, answer)) + "\n")
+        for _ in range(at_once - 1):
+            threading.Thread(target=_serve_one_by_one, args=(listener, answer), daemon=True).start()
+        _serve_one_by_one(listener, answer)
+
+
+def _serve_one_by_one(listener: socket.socket, answer: Callable[[Request], Request]) -> NoReturn:
+    while True:
+        client, _ = listener.accept()
+        # Who asked may have gone, or only looked whether somebody is here: the next one is served all the same.
+        with contextlib.suppress(OSError, UnicodeError), client, client.makefile("rw", encoding="utf-8") as lines:
+            line = lines.readline()
+            if line:
+                lines.write(json.dumps(_reply(line, answer)) + "\n")
 
 
 def _reply(line: str, answer: Callable[[Request], Request]) -> Request:

@@ -15,8 +15,8 @@ from observer.decode import Address, Sighting
 from observer.topology import Profile
 
 FORGETTING = frozenset(("set", "flush", "rebind", "change-ip", "reboot", "lifetime"))  # verbs that cost all mappings
-DROPPING = frozenset(("block-udp", "loss", "drop-next"))
-REMAKING = frozenset(("set", "lifetime", "block-udp"))  # after these the router is of another kind
+DROPPING = frozenset(("block-udp", "loss", "drop-next"))  # in force until the same with "off" behind it, or `clear`
+REMAKING = frozenset(("set", "lifetime"))  # after these the router is of another kind
 LARGEST = 1472  # bytes of UDP that go in one packet: Ethernet's 1500 without the two headers
 LATE_S = 0.05  # an event bears the time at which the router read of it
 TOGETHER_S = 1.0  # what ends so close to a verb was ended by it
@@ -51,6 +51,22 @@ class History:
             for event in self.events
             if event["event"] == "verb" and event["verb"] in wanted and after < event["time"] <= until
         ]
+
+    def impairment(self, lost: Sighting) -> str:
+        """Say which impairment was in force when this packet was lost, the latest of them; nothing where none was."""
+        found = max(self._in_force(lost.time).values(), key=lambda event: event["time"], default=None)
+        return f"`{found['verb']}` {lost.time - found['time']:.1f} s before" if found else ""
+
+    def _in_force(self, time: float) -> dict[str, Event]:
+        found: dict[str, Event] = {}
+        for event in self.verbs((*DROPPING, *(f"{verb} off" for verb in DROPPING), "clear"), until=time):
+            if event["verb"] == "clear":
+                found.clear()
+            elif event["verb"] in DROPPING:
+                found[event["verb"]] = event
+            else:
+                found.pop(event["verb"].removesuffix(" off"), None)
+        return found
 
     def lives(self, transport: str, public: Address) -> list[tuple[float, float | None]]:
         """Return (made, ended) of each mapping that had this public address and port; None: it has not ended."""
@@ -91,6 +107,9 @@ class History:
             return ""
         if self.profile.get("udp") == "blocked":
             return "it passes no UDP"
+        blocked = self._in_force(lost.time).get("block-udp")
+        if blocked:
+            return f"it passes no UDP since `block-udp` {lost.time - blocked['time']:.1f} s before"
         if self.profile.get("fragments") == "dropped" and size(lost) > LARGEST:
             return f"it drops fragments, and {size(lost)} bytes do not go in one packet"
         return ""
@@ -143,8 +162,7 @@ class History:
         )
         if not met:
             return FILTERED, ""
-        done = self.verbs(DROPPING, until=lost.time)
-        return DROPPED, f"`{done[-1]['verb']}` {lost.time - done[-1]['time']:.1f} s before" if done else ""
+        return DROPPED, self.impairment(lost)
 
 
 def size(seen: Sighting) -> int:

@@ -50,9 +50,9 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
     drops, deaf = cut(topology, folder)
-    histories, silent = ask_routers(topology, folder)
-    topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
     began = request.get("since", 0.0)
+    histories, silent = ask_routers(topology, folder, began)
+    topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
     if PROXY_KEYS.exists():
         shutil.copy(PROXY_KEYS, folder / KEYS)
         began = max(began, connections.prepend(folder, ROOM / "captures" / "before"))
@@ -102,10 +102,12 @@ def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
     return {label: count for drops, _ in said for label, count in drops.items()}, [why for _, why in said if why]
 
 
-def ask_routers(topology: Topology, folder: Path) -> tuple[dict[str, History], dict[str, str]]:
+def ask_routers(
+    topology: Topology, folder: Path, since: float = 0.0
+) -> tuple[dict[str, History], dict[str, str]]:  # fmt: skip
     """Ask the routers what they did, and put it into the folder: router.json, router-bob.json.
 
-    Returns the histories by the routers' names, and why those that do not answer do not.
+    Returns the histories since then by the routers' names, and why those that do not answer do not.
     """
     histories, silent = {}, {}
     for home in topology.homes:
@@ -114,7 +116,8 @@ def ask_routers(topology: Topology, folder: Path) -> tuple[dict[str, History], d
         except (OSError, ValueError) as error:  # a router that is killed while it speaks leaves half a line
             silent[home.router] = str(error) or "it was asked, and said nothing"
             continue
-        histories[home.router] = History(home.router, said["profile"], said["events"])
+        events = [event for event in said["events"] if event["time"] >= since]
+        histories[home.router] = History(home.router, said["profile"], events)
         (folder / f"router{home.router.removeprefix('nat')}.json").write_text(json.dumps(said, indent=1))
     return histories, silent
 

@@ -6,7 +6,7 @@ A grid is JSON on standard input:
      "columns": [name...], "rows": [name...],
      "cells": [{"row", "column", "sign", "result", "summary", "text", "ladder"}...]}
 
-`result` is a word for the style sheet: works, breaks, differs or unsupported.
+`result` is a word for the style sheet: works, breaks, differs, broken or unsupported.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+TIME_COLUMN = 12  # characters of a ladder's line, of which one that only says what was changed has none
 TEMPLATES = Path(__file__).with_name("templates")
 FORMS = {"html": "grid.html", "markdown": "grid.md"}
 
@@ -28,9 +29,16 @@ def render(grid: dict[str, object], form: str) -> str:
         loader=FileSystemLoader(TEMPLATES), autoescape=form == "html", undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
+    environment.filters["brief"] = brief
     cells = {(cell["row"], cell["column"]): cell for cell in grid["cells"]}  # type: ignore[attr-defined]
     page: str = environment.get_template(FORMS[form]).render(grid=grid, cells=cells)
     return page
+
+
+def brief(ladder: str) -> str:
+    """Return a ladder without the lines that say what was changed in a message: those on the other page have them."""
+    lines = [line.rstrip() for line in ladder.splitlines() if line[:TIME_COLUMN].strip()]
+    return "\n".join(lines)
 
 
 def main(arguments: Sequence[str]) -> int:

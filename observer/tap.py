@@ -146,7 +146,10 @@ class Tap:
             while True:
                 with contextlib.suppress(OSError):  # ENOBUFS: too many at once; to look once is enough for all
                     changes.recv(NOTICE_BYTES)
-                self.look()
+                try:
+                    self.look()
+                except (OSError, RuntimeError) as error:  # an interface that went while its capture began
+                    print(f"tap: {error}", flush=True)
 
     def cut(self, request: Request) -> Request:
         """Put everything since the last cut into `folder`, and go on. Returns the kernel's drops by label."""
@@ -167,14 +170,20 @@ class Tap:
         """Throw captures away that nobody asked for, before they fill the disk; for ever."""
         while True:
             threading.Event().wait(30)
-            with self._lock:
-                for label, captures in self._captures.items():
-                    if sum(capture.path.stat().st_size for capture in captures) > MOST_BYTES:
-                        print(f"tap: {label}: {MOST_BYTES >> 20} MiB that nobody asked for: thrown away", flush=True)
-                        self._captures[label] = self._start(label)
-                        for capture in captures:
-                            capture.end()
-                            capture.path.unlink()
+            try:
+                self._throw_away()
+            except (OSError, RuntimeError) as error:
+                print(f"tap: {error}", flush=True)
+
+    def _throw_away(self) -> None:
+        with self._lock:
+            for label, captures in self._captures.items():
+                if sum(capture.path.stat().st_size for capture in captures) > MOST_BYTES:
+                    print(f"tap: {label}: {MOST_BYTES >> 20} MiB that nobody asked for: thrown away", flush=True)
+                    self._captures[label] = self._start(label)
+                    for capture in captures:
+                        capture.end()
+                        capture.path.unlink()
 
     def end(self) -> None:
         """End all captures."""

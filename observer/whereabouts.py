@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from observer.decode import Sighting
-from observer.history import DROPPED, DROPPING, FILTERED, Fate, History
+from observer.history import DROPPED, FILTERED, Fate, History
 from observer.story import Journey, Leg
 from observer.topology import Home, Topology
 
@@ -64,7 +64,7 @@ class Surroundings:
         if self.topology.is_public_tap(last.tap) and last.tap != home.wan_tap:
             return Loss(leg, INTERNET, target, f"nobody has {address} now: dropped{self._moved(last, home)}")
         if not home.translates:
-            return Loss(leg, OUTSIDE, target, f"the router did not pass it on{self._done(home, DROPPING, last)}")
+            return Loss(leg, OUTSIDE, target, f"the router did not pass it on{self._impaired(home, last)}")
         if home.router not in self.histories:
             return Loss(leg, OUTSIDE, target, f"the router has no mapping for {address}: dropped")
         there = [seen for seen in self.sightings if seen.tap == last.tap]
@@ -86,15 +86,16 @@ class Surroundings:
         whose = "the provider's router" if target == home.isp else "the router"
         history = self.histories.get(home.router, History(home.router))
         why = history.bar(last) or history.starvation(last)
-        return f"{whose} did not pass it on{f': {why}' if why else self._done(home, DROPPING, last)}"
+        return f"{whose} did not pass it on{f': {why}' if why else self._impaired(home, last)}"
 
     def _moved(self, last: Sighting, home: Home) -> str:
-        return self._done(home, ("change-ip",), last)
+        history = self.histories.get(home.router, History(home.router))
+        done = history.verbs(("change-ip",), until=last.time)
+        return f": `change-ip` {last.time - done[-1]['time']:.1f} s before" if done else ""
 
-    def _done(self, home: Home, verbs: frozenset[str] | tuple[str, ...], last: Sighting) -> str:
-        history = self.histories.get(home.router)
-        done = history.verbs(verbs, until=last.time) if history else []
-        return f": `{done[-1]['verb']}` {last.time - done[-1]['time']:.1f} s before" if done else ""
+    def _impaired(self, home: Home, last: Sighting) -> str:
+        why = self.histories.get(home.router, History(home.router)).impairment(last)
+        return f": {why}" if why else ""
 
 
 def ends(leg: Leg, topology: Topology) -> tuple[str, str]:

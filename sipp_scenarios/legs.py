@@ -8,13 +8,17 @@ when the call is up, before the caller says anything more.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from observer.control import PATIENCE_S, Request, ask, await_room
+from observer.control import PATIENCE_S, Request, ask, await_room, turn
 from sipp_scenarios import routers
 
 START_S = 30.0  # for everybody who is needed for a call to be there
@@ -40,17 +44,39 @@ class Before:
     silence: str = ""  # the phone that registers from a new port, and is silent for as long as its router remembers it
 
 
-def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
+def converse(legs: list[Leg], run: str, before: Before = Before(), asker: int | None = None) -> Request:
     """Have the phones do these legs, and return what the observer says: {"text", "exit_code", "verdict", "ladder"}.
+
+    `asker` is a file descriptor that is at its end when nobody wants to know any more: then calls that are up end, no
+    others begin, and what there was is judged: else the next run would find it in its captures. Of two who ask at the
+    same time the later one waits.
 
     Raises OSError when somebody does not do his part, and routers.Refused for a kind that a router cannot be of.
     """
     for name in ("alice", "bob", "observer"):
         await_room(name, START_S)
-    for home, kind in before.routers.items():
-        for name in routers.behind(home):  # what was registered through a router that is none any more leads nowhere
-            ask(name, {"do": "leave"})
-        routers.become(home, kind)
+    has_gone = threading.Event()
+    if asker is not None:
+        threading.Thread(target=_watch, args=(asker, has_gone, legs, run), daemon=True).start()
+    with turn("calls"):
+        return _converse(legs, run, before, has_gone)
+
+
+def _watch(asker: int, has_gone: threading.Event, legs: list[Leg], run: str) -> None:
+    """Have all callers hang up when the asker has gone."""
+    while os.read(asker, 4096):
+        pass
+    has_gone.set()
+    for name in {leg["from"] for leg in legs}:
+        with contextlib.suppress(OSError):  # a phone that cannot hang up calls on to its end
+            ask(name, {"do": "hang-up", "run": run})
+
+
+def _converse(legs: list[Leg], run: str, before: Before, has_gone: threading.Event) -> Request:
+    if has_gone.is_set():
+        raise ConnectionAbortedError("who asked has gone")
+    with ThreadPoolExecutor() as pool:  # every router by itself
+        list(pool.map(_become, before.routers, before.routers.values()))
     since = time.time() if before.routers else 0.0
     for name in before.register:
         ask(name, {"do": "register"})
@@ -60,7 +86,11 @@ def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
         began = time.time()
         registered = ask(before.silence, {"do": "register", "elsewhere": True})
         routers.await_silence(before.silence, registered["port"], began)
+    begun = []
     for leg in legs:
+        if has_gone.is_set():
+            break
+        begun.append(leg)
         request = {**leg, "run": run}
         if leg.get("flow") in THIRD_ANSWERS:
             _ask_third({"do": "register"})
@@ -71,7 +101,13 @@ def converse(legs: list[Leg], run: str, before: Before = Before()) -> Request:
         if leg.get("flow") in THIRD_ANSWERS:
             leg[THIRD] = _ask_third({"do": "finish", **request})
             _ask_third({"do": "leave"})
-    return ask("observer", {"run": run, "legs": legs, "since": since})
+    return ask("observer", {"run": run, "legs": begun, "since": since})
+
+
+def _become(home: str, kind: str) -> None:
+    for name in routers.behind(home):  # what was registered through a router that is none any more leads nowhere
+        ask(name, {"do": "leave"})
+    routers.become(home, kind)
 
 
 def _ask_third(request: Request) -> Request:
@@ -94,11 +130,12 @@ def one_way(given: argparse.Namespace) -> Leg:
 
 
 def report(
-    legs: list[Leg], run: str, choose: Callable[[Request], str], otherwise: int, before: Before = Before()
-) -> int:
+    legs: list[Leg], run: str, choose: Callable[[Request], str], otherwise: int, before: Before = Before(),
+    asker: int | None = None,
+) -> int:  # fmt: skip
     """Have the legs done, print what is chosen of the verdict, and return its exit code, or natctl's."""
     try:
-        verdict = converse(legs, run, before)
+        verdict = converse(legs, run, before, asker)
     except routers.Refused as refused:
         print(f"phone: {refused}", file=sys.stderr, flush=True)
         return refused.code

@@ -26,7 +26,7 @@ from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 
-from observer.control import ROOM, Request, serve
+from observer.control import MANY, ROOM, Request, serve
 from sipp_scenarios import routers
 from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, Before, both_ways, one_way, patience, report
 from sipp_scenarios.parts import EVENTS, callee, eventful, flows
@@ -58,7 +58,10 @@ class Phone:
         files.mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._registered = False
+        self._has_left = False  # and comes back when it is told to: its router may be changing
         self._waiting: Sipp | None = None
+        self._placing: tuple[str, Sipp] | None = None  # the run, and who calls
+        self._hung_up = ""  # the run that is to end
         self._has_connection = transport() != "udp"
         self._call_id = secrets.token_hex(8)  # of all its registrations (RFC 3261 §10.2)
         self._started = time.monotonic()  # the later REGISTER has the higher CSeq
@@ -76,24 +79,31 @@ class Phone:
         """Refresh the registration, and with it the hole in the router, for ever."""
         while True:
             threading.Event().wait(REFRESH_S)
-            self.refresh()
+            try:
+                self.refresh()
+            except Exception as error:  # whatever goes wrong, a route that changes or a busy machine: it will pass
+                print(f"{self.name}: no refresh this time: {error!r}", flush=True)
 
     def refresh(self) -> None:
         """Register again, unless the phone has left, or is in a call, or its SIPp does it."""
         with self._lock:
-            if self._waiting is None:
-                return  # it has left, and comes back when it is told to: its router may be changing
-            if self._has_connection and self._waiting.is_running():
-                return  # its scenario refreshes
-            if time.monotonic() < self._engaged_until or self._waiting.calls_up():
-                return  # in a call, and the socket is SIPp's
+            if self._has_left or time.monotonic() < self._engaged_until:
+                return
+            waiting = self._waiting  # none after a refresh that has failed half way
+            if waiting and waiting.is_running() and (self._has_connection or waiting.calls_up()):
+                return  # its scenario refreshes; or it is in a call, and the socket is SIPp's
             self._stop_waiting()
             self._register()
             self._wait_for_calls()
             self._count_refresh(self._refreshes + 1)
 
     def answer(self, request: Request) -> Request:
-        """Do what a request asks: `register`, `leave`, `listen`, `place`, `finish`; see `legs.converse`."""
+        """Do what a request asks: `register`, `leave`, `listen`, `place`, `finish`; see `legs.converse`.
+
+        One after another, but for `hang-up`, which ends what `place` does.
+        """
+        if request["do"] == "hang-up":
+            return self._hang_up(request)
         asked = {
             "register": self._register_now, "leave": self._leave,
             "listen": self._listen, "place": self._place, "finish": self._finish,
@@ -101,6 +111,7 @@ class Phone:
         if request["do"] not in asked:
             raise ValueError(f"a phone cannot {request['do']!r}")
         with self._lock:
+            self._has_left = request["do"] == "leave"
             return asked[request["do"]](request)
 
     def _register_now(self, request: Request) -> Request:
@@ -141,12 +152,23 @@ class Phone:
         event = request.get("event", "")
         arguments = [*self._talk(request), "-m", str(count), *together, *(["-set", "eventful", "1"] if event else [])]
         sipp = self._sipp(f"uac_{request.get('flow', 'call')}", self._folder(request), arguments)
+        self._placing = request["run"], sipp
+        if self._hung_up == request["run"]:
+            sipp.stop()
         if event:
             sipp.when_up(lambda: routers.suffer("alice", event))
         counts = sipp.wait(CALL_S * (1 if request["at_once"] else count))
         if not self._has_connection:
             self._wait_for_calls()
         return asdict(counts)
+
+    def _hang_up(self, request: Request) -> Request:
+        """Place no more calls of this run, whether `place` has come already or comes yet; those that are up end."""
+        self._hung_up = request["run"]
+        placing = self._placing
+        if placing and placing[0] == self._hung_up:
+            placing[1].stop()
+        return {"hung_up": True}
 
     def _folder(self, request: Request) -> Path:
         return ROOM / "runs" / str(request["run"]) / self.name
@@ -199,7 +221,7 @@ class Phone:
     def _connect(self, scenario: str, folder: Path, arguments: Sequence[str]) -> None:
         self._prepare(folder)
         who = [*self._who(), *self._registration()]
-        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *arguments])
+        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *arguments], REFRESH_S)
         self._known = sipp.address, sipp.port
         sipp.listen()
         self._tell(sipp.is_registered())
@@ -258,7 +280,8 @@ def main() -> int:
         kinds = dict(text.split("=", 1) for text in given.router)
         before = Before(kinds, given.register.replace(",", " ").split(), given.silence)
         choose = json.dumps if given.json else itemgetter("text")
-        return report(legs, given.run, choose, otherwise=2, before=before)
+        asker = sys.stdin.fileno() if os.environ.get("STDIN_HELD") else None  # labkit/stack.py
+        return report(legs, given.run, choose, otherwise=2, before=before, asker=asker)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     phone = Phone(given.name, given.peer)
     phone.start()
@@ -267,7 +290,7 @@ def main() -> int:
     phones = {given.name: phone, THIRD: third}
     control = threading.Thread(
         target=serve, daemon=True,
-        args=(given.name, lambda request: phones[request.get("as", given.name)].answer(request)),
+        args=(given.name, lambda request: phones[request.get("as", given.name)].answer(request), MANY),
     )  # fmt: skip
     control.start()
     if given.then == "call":

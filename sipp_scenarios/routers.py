@@ -35,11 +35,6 @@ def become(home: str, kind: str) -> None:
         raise Refused(reply["refused"], reply["exit"])
     for name in behind(home):
         ask(f"{name}-home", {"do": "measure", "quick": True})  # the judge reads what it writes
-    profile = ask(ROUTERS[home], {"do": "profile"})["profile"]
-    if profile["hairpin"] != "none" or profile["filtering"] in ("endpoint-independent", "address-dependent"):
-        # Linux may give a public port to two sockets that speak to different peers. Where a port by itself leads to its
-        # socket, those of the probe must be gone.
-        ask(ROUTERS[home], {"do": "flush"})
 
 
 def suffer(home: str, event: str) -> None:
@@ -50,7 +45,7 @@ def suffer(home: str, event: str) -> None:
 
 
 def await_silence(home: str, port: int, since: float) -> None:
-    """Return when the router has forgotten the mapping of the phone's port, or has kept it for twice its lifetime.
+    """Return when the router has forgotten the mapping of the phone's port, or has kept it for 1.5 times its lifetime.
 
     `since` (Unix seconds): it was not made before.
 
@@ -64,7 +59,7 @@ def await_silence(home: str, port: int, since: float) -> None:
     while time.monotonic() < deadline:
         events = ask(ROUTERS[home], {"do": "history", "since": since})["events"]
         own = [event for event in events if event.get("private") == phone]
-        if own and (own[-1]["event"] == "mapping-ended" or time.time() - own[-1]["time"] > 2 * lifetime):
+        if own and (own[-1]["event"] == "mapping-ended" or time.time() - own[-1]["time"] > 1.5 * lifetime):
             return
         time.sleep(0.05)  # pacing of a poll, with a deadline
     raise TimeoutError(f"{home}'s router has no mapping of the phone to forget")

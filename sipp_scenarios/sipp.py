@@ -77,8 +77,7 @@ class Sipp:
             "-key", "audio_ip", os.environ.get("AUDIO_IP") or self.address,
             "-key", "transport_param", transport_param(),
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
-            "-trace_err", "-error_file", str(self._errors),
-            "-trace_stat", "-stf", str(self._statistics), "-fd", "1",
+            "-trace_err", "-error_file", str(self._errors), *self._counting(),
             "-trace_logs", "-log_file", str(self._log),
             *arguments,
         ]  # fmt: skip
@@ -147,6 +146,10 @@ class Sipp:
     def _logged(self, word: str) -> int:
         return self._log.read_text(encoding="utf-8").count(word) if self._log.exists() else 0
 
+    def _counting(self) -> list[str]:
+        """Return what has SIPp write its statistics: a row every second."""
+        return ["-trace_stat", "-stf", str(self._statistics), "-fd", "1"]
+
     def _counts(self) -> Counts:
         """Read the counts; all 0 where SIPp wrote none. Raises KeyError for a SIPp that names its columns otherwise.
 
@@ -174,11 +177,11 @@ class ConnectedSipp(Sipp):
     Calls are its out-of-call scenario then, which its statistics leave out: they are counted by what the scenario logs.
     """
 
-    def __init__(self, called: str, folder: Path, run: str, arguments: list[str]) -> None:
-        """Start it. `called` is the scenario of its calls."""
+    def __init__(self, called: str, folder: Path, run: str, arguments: list[str], refresh: float) -> None:
+        """Start it. `called` is the scenario of its calls; it refreshes its registration every `refresh` seconds."""
         folder.mkdir(parents=True, exist_ok=True)
-        calls = ["-oocsf", _written(called, folder)]
-        super().__init__("register", folder, run, ["-m", "1", "-set", "stays", "1", *calls, *arguments])
+        stays = ["-m", "1", "-set", "refresh_ms", str(int(1000 * refresh)), "-oocsf", _written(called, folder)]
+        super().__init__("register", folder, run, [*stays, *arguments])
 
     def listen(self) -> None:
         """Return when it has registered, or has tried to."""
@@ -199,6 +202,9 @@ class ConnectedSipp(Sipp):
     def calls_up(self) -> int:
         """Return how many calls are up."""
         return self._logged("begun") - self._logged("ended")
+
+    def _counting(self) -> list[str]:
+        return []  # nobody reads them, and a row every second for weeks fills the disk
 
 
 def _known_as(own: stun.Address) -> stun.Address:

@@ -19,7 +19,7 @@ import wave
 from pathlib import Path
 from typing import Any
 
-from observer.control import Request, serve
+from observer.control import MANY, Request, serve
 from sipp_scenarios.sipp import own_address
 
 HOME = Path("/tmp/baresip")
@@ -84,6 +84,8 @@ class Baresip:
         self._happened: list[str] = []
         self._buttons: list[tuple[str, str]] = []
         self._planned: list[tuple[str, str]] = []  # nobody has asked: a person may talk
+        self.busy = threading.Lock()  # of whoever has it do something
+        self.hung_up = ""  # the run that is to end
         self._start()
 
     def _start(self) -> None:
@@ -241,7 +243,19 @@ def unacknowledged() -> int:
 
 
 def answer(phone: Baresip, request: Request) -> Request:
-    """`register`, `leave`, `listen`, `place`, `finish`, as the SIPp phone does them; its counts are not SIPp's."""
+    """`register`, `leave`, `listen`, `place`, `finish`, as the SIPp phone does them; its counts are not SIPp's.
+
+    One after another, but for `hang-up`, which ends what `place` does.
+    """
+    if request["do"] == "hang-up":
+        phone.hung_up = request["run"]
+        phone.command("hangup")
+        return {"hung_up": True}
+    with phone.busy:
+        return _answer(phone, request)
+
+
+def _answer(phone: Baresip, request: Request) -> Request:
     if request["do"] == "register":
         return {"registered": phone.register()}
     if request["do"] == "leave":
@@ -262,6 +276,8 @@ def answer(phone: Baresip, request: Request) -> Request:
         phone.plan(flow, "caller", request["hangup"] == "caller")
         phone.forget()
         for number in range(request["count"]):
+            if phone.hung_up == request.get("run"):
+                break
             phone.dial(request["to"])
             phone.await_event(("CALL_CLOSED",), number + 1, CALL_S)
         phone.plan("call", "callee", hangs_up=False)
@@ -278,7 +294,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     name = sys.argv[1]
     phone = Baresip(name)
-    serve(name, lambda request: answer(phone, request))
+    serve(name, lambda request: answer(phone, request), MANY)
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,25 +25,42 @@ EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.t
 
 # The labs that tests bring up lie in 198.18.0.0/15, which is for tests (RFC 2544), a /24 each.
 PLACES = range(512)
-LABS_OF_A_PROCESS = 64
-LABS_OF_A_RUN = 193  # of three processes; odd, so that no other run begins where this one does
-_names: dict[str, int] = {}  # of this process's labs, and their numbers
+_places: dict[str, int] = {}  # of this process's labs
+
+
+def place(name: str) -> int:
+    """Return the number of the place that this process's lab of this name has: no other process has it meanwhile.
+
+    It is claimed as long as this process lives. Raises RuntimeError when all are taken.
+    """
+    if name not in _places:
+        _places[name] = _claim()
+    return _places[name]
+
+
+def _claim() -> int:
+    first = os.getpid()  # what a run that was killed has left is in the way of few others
+    for step in range(len(PLACES)):
+        number = PLACES[(first + step) % len(PLACES)]
+        holder = socket.socket(socket.AF_UNIX)
+        try:
+            holder.bind(f"\0labtest-place-{number}")  # no file: the kernel's own list of names, abstract in unix(7)
+        except OSError:
+            holder.close()
+        else:
+            holder.detach()  # open until this process ends, however it ends
+            return number
+    raise RuntimeError(f"all {len(PLACES)} places for labs are taken by test runs on this machine")
 
 
 def subnets(name: str) -> dict[str, str]:
-    """Return project and subnets for the lab of this name: no other lab of this test run meets them.
-
-    Another run on the same machine is as many times LABS_OF_A_RUN /24 away as its process number is.
-    """
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")  # gw0, gw1: processes of one run
-    run, process = (os.getppid(), int(worker.removeprefix("gw"))) if worker else (os.getpid(), 0)
-    lab = LABS_OF_A_PROCESS * process + _names.setdefault(name, len(_names))
-    place = (run * LABS_OF_A_RUN + lab) % len(PLACES)
+    """Return project and subnets for the lab of this name: no other lab of any test run on this machine meets them."""
+    number = place(name)
     chosen = {
-        "LAB_PROJECT": f"labtest-{run}-{lab}",
-        "HOME_SUBNET": f"10.{128 + place // 256}.{place % 256}.0/24",
-        "BOB_HOME_SUBNET": f"10.{130 + place // 256}.{place % 256}.0/24",
-        "INTERNET_SUBNET": f"198.{18 + place // 256}.{place % 256}.0/24",
+        "LAB_PROJECT": f"labtest-{os.getpid()}-{number}",
+        "HOME_SUBNET": f"10.{128 + number // 256}.{number % 256}.0/24",
+        "BOB_HOME_SUBNET": f"10.{130 + number // 256}.{number % 256}.0/24",
+        "INTERNET_SUBNET": f"198.{18 + number // 256}.{number % 256}.0/24",
     }
     for variable, (subnet, octet) in settings.HOSTS.items():  # all of them: .env may name some
         chosen[variable] = chosen[subnet].replace(".0/24", f".{octet}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit import cells
+from labkit import cells, experiment, nats, settings
 from labkit.expectations import ALL_ON, EXPECTATIONS
 from nat import kinds
 from tests.e2e.lab import Lab
@@ -12,9 +12,19 @@ from tests.e2e.lab import Lab
 pytestmark = pytest.mark.e2e
 
 
+@pytest.fixture(scope="module")
+def failed(lab_settings: settings.Settings) -> dict[int, str]:
+    """What `./lab nats` has found out about this kernel."""
+    return nats.ask(f"sip-nat-lab/nat:{lab_settings.values['LAB_TAG']}")
+
+
 @pytest.mark.parametrize("kind", kinds.PRESETS)
-def test_the_router_is_what_it_claims_and_bob_reaches_alice_where_he_should(router: Lab, kind: str) -> None:
+def test_the_router_is_what_it_claims_and_bob_reaches_alice_where_he_should(
+    router: Lab, failed: dict[int, str], kind: str
+) -> None:
     seen = cells.run(router.settings, {"alice": kind}, "bob", router.again)  # which fails for what it only claims to be
+    supported = nats.here(kinds.PRESETS[kind].profile, failed)
+    assert supported.startswith("unsupported" if seen.unsupported else "supported"), seen.unsupported
     if seen.unsupported:
         pytest.skip(seen.text)
-    assert seen.causes == EXPECTATIONS[ALL_ON].causes(kind), seen.text
+    assert experiment.is_as_expected(EXPECTATIONS[ALL_ON], kind, seen), f"{seen.text} {seen.failed}"

@@ -16,6 +16,27 @@ TAKING_S = 15
 BIG = 2_800  # bytes, and more, of an INVITE of the flow `big`
 
 
+# Kinds that have no name. All of it is loaded, and measured but for lifetimes; not all of them every day.
+COMBINED = (
+    "mapping=address-dependent,lifetime=30,alg=on", "cgnat,block=8",
+    *(pytest.param(text, marks=pytest.mark.long) for text in (
+        "hairpin=internal", "hairpin=internal,ports=preserved,filtering=endpoint-independent",
+        "hairpin=external,filtering=address-dependent,block=30",
+        "filtering=endpoint-independent,refresh=outbound,alg=on",
+        "filtering=address-dependent,ports=preserved,fragments=dropped", "symmetric,filtering=endpoint-independent",
+        "symmetric,block=20", "symmetric,layers=2", "mapping=address-dependent,layers=2,fragments=dropped",
+        "mapping=address-dependent,filtering=address-dependent", "cgnat,alg=on,refresh=outbound",
+        "naive-linux,alg=on,refresh=outbound", "none,fragments=dropped", "one-to-one,fragments=dropped",
+        "one-to-one,udp=blocked", "cgnat,udp=blocked", "port-starved,hairpin=external",
+    )),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("text", COMBINED)
+def test_axes_can_be_combined_and_the_router_is_what_they_say(router: Lab, text: str) -> None:
+    router.become(text)  # which fails for what it only claims to be
+
+
 @pytest.fixture
 def starved(router: Lab) -> Lab:
     """The shared lab; its router has two ports for each host, and Alice's are taken by other sockets of hers."""

@@ -184,7 +184,8 @@ def referee(home: Home) -> Iterator[str]:
     ).strip()  # fmt: skip
     try:
         deadline = time.monotonic() + READY_S
-        asking = ["docker", "exec", container, "turnutils_stunclient", first]
+        # It asks once, and waits for ever for what a server that is not there yet does not say.
+        asking = ["docker", "exec", container, "timeout", "1", "turnutils_stunclient", first]
         while b"reflexive" not in subprocess.run(asking, capture_output=True, check=False).stdout:
             assert time.monotonic() < deadline, docker("logs", container)
         yield first

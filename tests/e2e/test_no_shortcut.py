@@ -12,12 +12,11 @@ from collections.abc import Iterator
 import pytest
 
 from labkit.subnets import ROUTES, host_routes
-from tests.e2e.lab import SCRIPTS, Lab, docker
+from tests.e2e.lab import SCRIPTS, Lab, docker, place
 
 pytestmark = pytest.mark.e2e
 
-OUTSIDE = "10.253.77.0/24"  # a network that only a veth of this test carries: what the host forwards would show there
-STRAY, CONTROL = "10.253.77.9", "10.253.77.10"
+GATEWAY, STRAY, CONTROL = 1, 9, 10  # hosts outside
 
 
 def test_the_machine_has_neither_an_address_nor_a_route_in_the_home(lab: Lab) -> None:
@@ -29,15 +28,25 @@ def test_the_machine_has_neither_an_address_nor_a_route_in_the_home(lab: Lab) ->
     assert "inet " not in subprocess.run(show, capture_output=True, text=True, check=True).stdout
 
 
+def outside(host: int) -> str:
+    """Return an address in the network that only a veth of this test carries: what the host forwards would show there.
+
+    It belongs to the place of the shared lab, as the veth does: another run has others.
+    """
+    number = place("main")
+    return f"10.{252 + number // 256}.{number % 256}.{host}"
+
+
 @pytest.fixture
 def elsewhere() -> Iterator[str]:
     """A network of this machine that lies outside the lab; the name of the interface to it."""
     if os.geteuid() != 0:
         pytest.skip("unsupported: only root can add the interface on which a leak would show")
-    name = "labtest0"
-    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", "labtest1"], check=True)
+    name = f"labtest{place('main')}"
+    peer = f"{name}-peer"  # 15 characters at most: the longest that Linux allows
+    subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", peer], check=True)
     try:
-        for command in (f"address add 10.253.77.1/24 dev {name}", f"link set {name} up", "link set labtest1 up"):
+        for command in (f"address add {outside(GATEWAY)}/24 dev {name}", f"link set {name} up", f"link set {peer} up"):
             subprocess.run(["ip", *command.split()], check=True)
         yield name
     finally:
@@ -49,15 +58,15 @@ def test_what_the_lab_sends_to_nowhere_ends_in_core(lab: Lab, elsewhere: str) ->
     before = strays(lab)
     senders = ("bob", "proxy", "alice-home", "nat")
     for sender in senders:
-        lab.script(sender, "stray", STRAY)
+        lab.script(sender, "stray", outside(STRAY))
     assert strays(lab) == before + len(senders)
-    assert STRAY not in asked_for(elsewhere)
+    assert outside(STRAY) not in asked_for(elsewhere)
     # The detectors detect: the check sees the strays, and what the machine itself sends there is seen.
     run = lab.call()
     assert run.failed == {"no-private-on-internet"}, run.explain()
-    assert f"at core: a packet to {STRAY}:9" in run.explain()
-    subprocess.run([sys.executable, str(SCRIPTS / "stray.py"), CONTROL], check=True)
-    assert CONTROL in asked_for(elsewhere)
+    assert f"at core: a packet to {outside(STRAY)}:9" in run.explain()
+    subprocess.run([sys.executable, str(SCRIPTS / "stray.py"), outside(CONTROL)], check=True)
+    assert outside(CONTROL) in asked_for(elsewhere)
 
 
 def strays(lab: Lab) -> int:

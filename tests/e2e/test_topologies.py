@@ -1,4 +1,4 @@
-"""Both phones behind one router: with the proxy in between it is all the same whether the router hairpins."""
+"""Both phones behind one router, whether it hairpins or not; and each behind a router of his own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from labkit import cells, evidence
+from nat import kinds
 from tests.e2e.lab import Lab, Run, standing
 
 pytestmark = pytest.mark.e2e
@@ -74,3 +76,60 @@ def test_behind_one_that_does_not_only_the_proxy_brings_them_together(home: Lab)
     assert destination.startswith(f"{home.settings.values['NAT_WAN_IP']}:50")
     assert "the router does not bring it back in: no hairpin" in run.facts["request-lost-at-router"]
     assert "✗ the router does not bring it back in: no hairpin" in (run.folder / "ladder.txt").read_text()
+
+
+# Two homes
+
+
+@pytest.fixture(scope="module")
+def homes() -> Iterator[Lab]:
+    """A lab in which each has a router of his own, and the same private address."""
+    with standing("two homes", topology="two-homes") as lab:
+        yield lab
+
+
+def tried(lab: Lab, routers: dict[str, str]) -> Run:
+    """Have the routers be of these kinds, and both phones register and call each other; return the run."""
+    seen = cells.run(lab.settings, routers, "both", lab.again)
+    if seen.unsupported:
+        pytest.skip(seen.text)
+    folder = evidence.fetch(lab.settings, seen.run)
+    assert folder
+    return Run(0, folder)
+
+
+def test_two_homes_have_the_same_addresses_and_no_call_comes_to_the_wrong_phone(homes: Lab) -> None:
+    run = tried(homes, {"alice": "home", "bob": "symmetric"})
+    assert run.verdict == "pass", run.explain()
+    private = f"{homes.settings.values['ALICE_IP']}:5060"
+    for tap, callee in (("nat-lan", "alice"), ("nat-bob-lan", "bob")):
+        inside = [row for row in run.messages if row["tap"] == tap]
+        assert private in {row["source"] for row in inside}
+        came = [row["first_line"] for row in inside
+                if row["first_line"].startswith("INVITE ") and row["destination"] == private]  # fmt: skip
+        assert came
+        assert all(line.startswith(f"INVITE sip:{callee}@") for line in came)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", kinds.PRESETS)
+def test_every_kind_can_be_bobs_router(homes: Lab, kind: str) -> None:
+    assert_as_expected(tried(homes, {"alice": "home", "bob": kind}), kind)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("kind", kinds.PRESETS)
+def test_every_kind_can_be_the_router_of_both(home: Lab, kind: str) -> None:
+    run = tried(home, {"alice": kind})
+    if kinds.PRESETS[kind].profile["alg"] == "on":
+        # Linux's helper drops Bob's 200: his SDP names the port that Alice's has named, of the same public address.
+        assert run.verdict == "fail", run.explain()
+        assert run.facts["answers-lost-at-router"] == "200: the router did not pass it on"
+    else:
+        assert_as_expected(run, kind)
+
+
+def assert_as_expected(run: Run, kind: str) -> None:
+    """Whatever the router is, it is what it claims, and calls work where UDP does."""
+    expected = "fail" if kinds.PRESETS[kind].profile["udp"] == "blocked" else "pass"
+    assert run.verdict == expected, run.explain()

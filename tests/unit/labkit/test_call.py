@@ -13,7 +13,9 @@ DOCKER = """\
 #!/bin/sh
 case $1 in
 ps) printf '%s\\n' {states} ;;
-compose) printf '%s\\n' nat bob proxy ;;
+compose)
+    echo 'level=warning msg="the attribute version is obsolete"' >&2
+    printf '%s\\n' nat bob proxy ;;
 esac
 """
 

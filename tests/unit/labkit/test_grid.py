@@ -26,15 +26,17 @@ def test_a_cell_is_what_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
 def test_what_the_kernel_cannot_do_is_said_and_is_no_pass() -> None:
     cell = grid.cell("rport", "sip-alg", lambda: Seen(unsupported="this kernel has no SIP helper"), judged)
     assert (cell["result"], cell["text"]) == ("unsupported", "unsupported: this kernel has no SIP helper")
-    assert grid.wrong([cell]) == []
+    assert grid.of("differs", [cell]) == []
 
 
-def test_a_lab_that_broke_is_a_cell_that_is_wrong() -> None:
+def test_a_lab_that_broke_is_neither_one_nor_the_other() -> None:
     def broken() -> Seen:
         raise LabBroken("nat-kind: declared home, measured symmetric")
 
     cell = grid.cell("rport", "home", broken, judged)
-    assert grid.wrong([cell]) == [cell]
+    assert (cell["sign"], cell["result"]) == ("✗", "broken")
+    assert grid.of("differs", [cell]) == []
+    assert grid.of("broken", [cell]) == [cell]
     assert cell["text"] == "The lab broke: nat-kind: declared home, measured symmetric"
 
 

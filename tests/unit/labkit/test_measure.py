@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -19,6 +21,16 @@ from nat import kinds, lifetimes
 from nat.probe import Measurement
 
 HERE, THERE = (f"127.{os.getpid() // 250 % 250 + 1}.{os.getpid() % 250}.{last}" for last in (21, 22))
+
+
+# `./lab`, typed by a user for whom permissions count: by nobody, where root runs the tests.
+AS_ANYBODY = """
+import encodings.idna, os, sys  # the former is needed late, when this Python may be out of reach
+from labkit.__main__ import main
+sys.argv[:] = sys.argv[1:]
+os.getuid() or os.setuid(65534)
+sys.exit(main())
+"""
 
 
 def found(**axes: kinds.Value) -> Measurement:
@@ -103,6 +115,42 @@ def test_a_file_of_somebody_elses_is_not_written_over(tmp_path: Path) -> None:
     with pytest.raises(Mistake, match="is not from here"):
         measure.run(parsed(measure, "--reflector", f"{HERE},{THERE}", "--write", str(path)))
     assert path.read_bytes() == b"\xff\xfe"
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.mkdir()
+    with pytest.raises(Mistake, match=r"x\.toml: is a folder; name a file in it$"):
+        measure.run(parsed(measure, "--reflector", f"{HERE},{THERE}", "--write", str(path), "--force"))
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["a file", "its folder"])
+def test_a_file_that_this_user_may_not_write_is_refused_before_anything_is_measured(
+    is_there: bool,
+) -> None:
+    """Nobody answers at the reflector: whoever asks there says so."""
+    folder = Path(tempfile.mkdtemp())  # unlike pytest's own, others may look into it
+    try:
+        if is_there:
+            (folder / "x.toml").write_text(measure.MARK)
+            (folder / "x.toml").chmod(0o444)
+        folder.chmod(0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", AS_ANYBODY, "labkit", "measure", "--reflector", f"{HERE},{THERE}",
+             "--lifetime-limit", "0", "--write", str(folder / "x.toml")],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (
+            Exit.USAGE, f"lab: --write {folder / 'x.toml'}: this user may not write there\n"
+        )  # fmt: skip
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_file_that_can_no_more_be_written_when_all_is_measured_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "gone" / "x.toml"
+    with pytest.raises(Mistake, match=r"^--write .*x\.toml: No such file or directory$"):
+        measure.write(path, found())
 
 
 def test_nobody_there_is_one_line() -> None:

@@ -19,7 +19,7 @@ DOCKER = '[ "$1" = run ] || exit 1\nwhile [ "$1" != image ]; do shift; done\nshi
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine whose kernel can do everything: the tools say so."""
-    for name, script in {"docker": DOCKER, "iptables": "", "nft": "", "ip": "", "grep": ""}.items():
+    for name, script in {"docker": DOCKER, "iptables": "", "nft": "", "ip": "", "grep": "", "tc": ""}.items():
         put(tmp_path, name, script)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     return tmp_path
@@ -67,6 +67,15 @@ def test_what_a_kernel_lacks_costs_the_kinds_that_need_it(
 ) -> None:
     put(programs, program, f"case $* in {condition}) exit 1;; esac")
     assert unsupported(nats.ask("image")) == kinds
+
+
+def test_what_makes_a_bad_line_is_told_in_the_order_in_which_it_is_taken(programs: Path) -> None:
+    everything = "netem (delay, loss); NFQUEUE (delay, loss, drop-next); nft (loss)"
+    assert nats.impairments(nats.ask("image")) == f"`./lab nat` makes a bad line by the first that can: {everything}."
+    put(programs, "tc", "echo 'Specified qdisc kind is unknown.' >&2; exit 2")
+    assert "by the first that can: netem (delay, loss): unsupported: Specified qdisc kind is unknown.; NFQUEUE" in (
+        nats.impairments(nats.ask("image"))
+    )
 
 
 def test_a_container_that_does_not_run_is_no_answer(programs: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from labkit import settings
 from labkit.outcome import Mistake
 from labkit.settings import HOSTS, REMEDIES, ROOT, TOPOLOGIES, kind_text, load, load_running, remember
-from nat import kinds
+from nat import kinds, pod, rules
 
 
 @pytest.fixture(autouse=True)
@@ -230,13 +230,29 @@ def test_a_topology_that_is_a_kind_outranks_the_environments_kind_when_it_is_an_
 
 def test_a_running_lab_is_as_it_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
     started = {
-        "LAB_TOPOLOGY": "two-homes", "NAT_TYPE": "symmetric", "LAB_ALICE": "baresip", "LAB_TRANSPORT": "tcp",
-        "LAB_BOB": "sipp", "LAB_BOB_TRANSPORT": "udp",
+        "LAB_TOPOLOGY": "two-homes", "NAT_TYPE": "symmetric", "NAT_TYPE_BOB": "cgnat", "LAB_ALICE": "baresip",
+        "LAB_TRANSPORT": "tcp", "LAB_BOB": "sipp", "LAB_BOB_TRANSPORT": "udp",
     }  # fmt: skip
     monkeypatch.setenv("LAB_TOPOLOGY", "cgnat")
+    monkeypatch.setenv("NAT_TYPE_BOB", "full-cone")
     lab = load_running(started)
     assert {name: lab.values[name] for name in started} == started
     assert [path.name for path in lab.files] == ["compose.yaml", "two-homes.yaml", "baresip.yaml"]
+
+
+@pytest.mark.parametrize("topology", settings.BOBS)
+def test_a_lab_that_was_started_can_be_read_back_from_its_observer(topology: str) -> None:
+    """All that `load_running` reads is in the observer's environment, which compose fills from the settings."""
+    chosen = {"nat": "symmetric", "topology": topology, "alice": "baresip", "bob": "baresip", "transport": "tcp"}
+    lab = load(**chosen, bob_nat="full-cone" if topology == "two-homes" else "")
+    given: dict[str, str] = {}
+    for file in lab.files:
+        section = re.search(r"^  observer:\n((?:    .*\n|\n)+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+        if section:
+            given |= dict(re.findall(r"^      ([A-Z_]+): \$\{([A-Z_]+):-", section[1], re.MULTILINE))
+    given["LAB_TOPOLOGY"] = "LAB_TOPOLOGY"  # one of x-addresses
+    running = load_running({name: lab.values[source] for name, source in given.items() if source in lab.values})
+    assert running == lab
 
 
 def spoken(lab: settings.Settings) -> tuple[str, str]:
@@ -288,6 +304,13 @@ def test_a_sipp_that_is_to_speak_tls_is_a_mistake() -> None:
         ("BOB_HOME_SUBNET", "10.77.0.0/16", "must be a /24 IPv4 network"),
         ("NAT_BOB_LAN_DOCKER_IP", "10.77.1.1", "must be an address in BOB_HOME_SUBNET=10.77.2.0/24"),
         ("ALICE_FACE_IP", "10.77.1.1", "must be an address in INTERNET_SUBNET=198.51.100.0/24"),
+        ("BOB_IP", "198.51.100.255", "must be an address in INTERNET_SUBNET=198.51.100.0/24"),
+        ("BOB_IP", "198.51.100.10", "is PROXY_IP too; give one of the two another address"),
+        ("REFLECTOR_IP2", "198.51.100.30", "is REFLECTOR_IP too; give one of the two another address"),
+        ("ALICE_IP", "10.77.1.250", "must be at most 10.77.1.239: a home has 16 from there on"),
+        ("ALICE_FACE_IP", "198.51.100.240", "must be at most 198.51.100.239: a home has 16 from there on"),
+        ("NAT_LAN_IP", "10.77.1.101", "is one of the 16 that a home has from ALICE_IP=10.77.1.100 on; give one"),
+        ("NAT_WAN_IP2", "198.51.100.115", "is one of the 16 that a home has from ALICE_FACE_IP=198.51.100.100 on;"),
         ("NAT_TYPE", "carrier", "unknown; known: home, none,"),
         ("LAB_TOPOLOGY", "ring", "unknown; the topologies are one-home, two-homes, same-home, cgnat, no-nat"),
         ("LAB_OVERLAY", "/nowhere.yaml", "no such file"),
@@ -302,6 +325,69 @@ def test_a_value_that_no_lab_can_have_is_a_mistake(
     with pytest.raises(Mistake) as mistake:
         load()
     assert str(mistake.value).startswith(f"{name}={value}: {complaint}")
+
+
+def test_what_a_home_has_is_what_its_router_and_its_probe_use() -> None:
+    assert rules.HOSTS.split() == list(map(str, range(settings.HOSTS_OF_A_HOME)))
+    assert range(settings.PROBED) == range(0, max(pod.NEIGHBOURS) + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ALICE_IP", "10.77.1.239"), ("HOME_GATEWAY", "10.77.1.116"), ("BOB_IP", "198.51.100.99"),
+     ("BOB_IP", "198.51.100.140")],
+)  # fmt: skip
+def test_what_touches_nothing_may_be(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next address to a home's, and one that only another topology needs."""
+    monkeypatch.setenv("HOME_GATEWAY", "10.77.1.3")  # out of the way of Alice's
+    monkeypatch.setenv(name, value)
+    assert load().values[name] == value
+
+
+def complaint(topology: str) -> str:
+    """Return what is said of the settings as they are, in a topology; nothing when all is well."""
+    try:
+        load(topology=topology)
+    except Mistake as mistake:
+        return str(mistake)
+    return ""
+
+
+@pytest.mark.parametrize("topology", settings.BOBS)
+def test_an_address_is_taken_in_the_topologies_that_have_it(topology: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every variable is given the proxy's address, or the gateway's, in turn: exactly those in use are refused."""
+    refused = set()
+    for name, (subnet, _) in HOSTS.items():
+        taken = {"HOME_SUBNET": "HOME_GATEWAY", "INTERNET_SUBNET": "PROXY_IP", settings.BOB_HOME: "BOB_HOME_GATEWAY"}
+        if name != taken[subnet]:
+            with monkeypatch.context() as patch:
+                patch.setenv(name, load().values[taken[subnet]])
+                if complaint(topology):
+                    refused.add(name)
+    known = HOSTS.keys() - {"HOME_GATEWAY", "PROXY_IP", "BOB_HOME_GATEWAY"}
+    assert refused == known - {name for other, names in settings.BOBS.items() if other != topology for name in names}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"ALICE_IP": "10.77.1.50"},
+         "BOB_HOME_IP=10.77.1.110: must be from 10.77.1.53 to 10.77.1.63, of the home of ALICE_IP=10.77.1.50"),
+        ({"BOB_HOME_IP": "10.77.1.102"},
+         "BOB_HOME_IP=10.77.1.102: must be from 10.77.1.103 to 10.77.1.113, of the home of ALICE_IP=10.77.1.100"),
+        ({"BOB_HOME_IP": "10.77.1.113"},
+         "BOB_HOME_FACE_IP=198.51.100.110: must be 198.51.100.113, as far from ALICE_FACE_IP=198.51.100.100 as "
+         "BOB_HOME_IP=10.77.1.113 is from ALICE_IP=10.77.1.100"),
+        ({"BOB_HOME_IP": "10.77.1.113", "BOB_HOME_FACE_IP": "198.51.100.113"}, ""),
+    ],
+)  # fmt: skip
+def test_two_phones_in_one_home_are_two_of_its_hosts(
+    given: dict[str, str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert complaint("one-home") == ""  # he is not at home with her
+    assert complaint("same-home") == said
 
 
 @pytest.mark.parametrize("subnet", ["10.77.1.0/24", "198.51.100.0/24"])

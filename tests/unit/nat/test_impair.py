@@ -6,6 +6,8 @@ import socket
 import struct
 import subprocess
 import sys
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -212,6 +214,73 @@ def test_without_the_library_it_is_unsupported_with_the_reason(call: str) -> Non
     )
     done = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "impairments need python3-netfilterqueue: No module named 'netfilterqueue' False\n"
+
+
+def put(folder: Path, name: str, script: str) -> None:
+    """Put a program on a PATH that writes down how it was called, and then does this."""
+    (folder / name).write_text(f'#!/bin/sh\necho {name} "$@" >>{folder}/called\n{script}\n')
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What was typed to `tc` and `nft`, which can do everything."""
+    for name in ("tc", "nft"):
+        put(tmp_path, name, "")
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path / "called"
+
+
+def test_where_there_is_netem_it_delays_and_loses_on_each_side(called: Path) -> None:
+    line = Impairments(("eth0", "eth1"), log=lambda text: None)
+    line.set_delay(40)
+    line.set_loss(5)
+    assert not line.is_needed()
+    typed = called.read_text().splitlines()
+    for side in ("eth0", "eth1"):
+        assert f"tc qdisc replace dev {side} root netem limit {impair.MOST_HELD} delay 40ms loss 0%" in typed
+        assert f"tc qdisc replace dev {side} root netem limit {impair.MOST_HELD} delay 40ms loss 5%" in typed
+
+
+def test_where_there_is_neither_netem_nor_a_queue_nft_loses_each_packet_once(called: Path) -> None:
+    put(called.parent, "tc", "exit 2")
+    line = Impairments(("eth0", "eth1"), log=lambda text: None)
+    line.set_loss(12.5)
+    assert not line.is_needed()
+    assert line.state()["loss_percent"] == 12.5
+    rules = called.read_text().splitlines()[-1]
+    assert rules.count("numgen random mod 10000 <= 1249 drop;") == 2
+    assert 'iifname "eth0"' in rules
+    assert 'iifname != "eth0" oifname "eth0"' in rules
+    line.set_loss(0)
+    assert called.read_text().splitlines()[-1] == "nft destroy table ip lab_loss"
+    assert line.state()["loss_percent"] == 0
+    with pytest.raises(impair.Unsupported, match="netfilterqueue"):
+        line.set_delay(40)
+
+
+def test_where_nothing_can_lose_packets_it_is_unsupported(called: Path) -> None:
+    for name in ("tc", "nft"):
+        put(called.parent, name, "exit 1")
+    line = Impairments(("eth0", "eth1"), log=lambda text: None)
+    with pytest.raises(impair.Unsupported, match="netfilterqueue"):
+        line.set_loss(5)
+    assert line.state()["loss_percent"] == 0
+
+
+def test_when_the_last_drop_has_come_somebody_is_told_and_not_before(
+    said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Impairments, "_open", lambda self, is_exact=False: None)
+    idle = threading.Event()
+    line = Impairments(log=said.append, when_idle=idle.set)
+    line.drop_next("INVITE *", times=2)
+    line.judge(udp(INVITE))
+    assert line.is_needed()
+    assert not idle.is_set()
+    line.judge(udp(INVITE))
+    assert idle.wait(5)
+    assert not line.is_needed()
 
 
 def test_an_interface_that_is_not_there_has_no_netem() -> None:

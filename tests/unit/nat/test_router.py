@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nat import kinds, router, rules
+from nat.history import History
 from nat.router import Refused, Router, answer, entry
+from observer import control
 
 TRACKED = (
     "udp      17 27 src=10.77.1.100 dst=198.51.100.10 sport=5060 dport=5060 src=198.51.100.10 dst=198.51.100.20 "
@@ -88,6 +93,22 @@ def test_what_the_kernel_cannot_do_is_unsupported_and_changes_nothing(home: Rout
     assert ask(home, "profile")["name"] == "home"
     assert "mapping-endpoint-independent" in kernel.loaded
     assert kernel.commands[-1] == "nft destroy table ip lab_frozen"
+    assert [event["verb"] for event in ask(home, "history")["events"]] == ["flush"]  # that much was done
+
+
+def test_a_kind_that_the_kernel_refuses_leaves_a_rebound_router_rebound(home: Router, kernel: Kernel) -> None:
+    ask(home, "set", kind="port-preserving")
+    ask(home, "rebind")
+    kernel.refuses = "alg-on"
+    ask(home, "set", kind="sip-alg")
+    kernel.refuses = ""
+    ask(home, "flush")
+    assert kernel.variables["PORTS"] == "52000-52999"
+
+
+def test_an_impairment_that_is_taken_off_is_told_as_that(home: Router) -> None:
+    ask(home, "loss", percent=0)
+    assert [event["verb"] for event in ask(home, "history")["events"]] == ["loss off"]
 
 
 @pytest.mark.parametrize(
@@ -136,10 +157,29 @@ def test_an_axis_is_changed_and_the_kind_keeps_its_name(home: Router) -> None:
     ask(home, "set", kind="cgnat")
     ask(home, "lifetime", seconds="9")
     assert ask(home, "profile")["name"] == "cgnat,lifetime=9"
-    ask(home, "block-udp", on=True)
-    assert ask(home, "profile")["profile"]["udp"] == "blocked"
-    ask(home, "block-udp", on=False)
-    assert ask(home, "profile")["name"] == "cgnat,lifetime=9"
+
+
+@pytest.mark.parametrize("end", [{"do": "block-udp", "on": False}, {"do": "clear"}])
+def test_udp_is_blocked_before_the_router_which_stays_of_its_kind(
+    home: Router, kernel: Kernel, end: dict[str, Any]
+) -> None:
+    assert ask(home, "block-udp", on=True)["text"] == "UDP is blocked"
+    assert "lab_blocked" in kernel.commands[-1]
+    assert "udp drop" in kernel.commands[-1]
+    assert ask(home, "profile")["name"] == "home"
+    assert '"udp": "blocked"' in ask(home, "show")["text"]
+    answer(home, dict(end))
+    assert kernel.commands[-1] == "nft destroy table ip lab_blocked"
+    assert '"udp": "passed"' in ask(home, "show")["text"]
+    verbs = [event["verb"] for event in ask(home, "history")["events"]]
+    assert verbs == ["block-udp", "block-udp off" if "on" in end else "clear"]
+
+
+@pytest.mark.parametrize("kind", ["none", "one-to-one"])
+def test_what_gives_no_ports_gives_no_others(home: Router, kind: str) -> None:
+    ask(home, "set", kind=kind)
+    said = ask(home, "rebind")
+    assert said == {"refused": f"rebind: a router of kind {kind} gives no ports, and remembers nothing", "exit": 2}
 
 
 def test_what_remembers_nothing_has_no_lifetime(home: Router) -> None:
@@ -161,3 +201,52 @@ def test_a_line_of_the_mappings_that_is_none_is_left_out() -> None:
 def test_a_router_without_its_addresses_does_not_start(kernel: Kernel) -> None:
     with pytest.raises(Refused, match=r"no interface bears 198\.51\.100\.77"):
         Router({**ENVIRONMENT, "WAN_IP": "198.51.100.77"})
+
+
+class Away:
+    """Stands in the place of the time that a router is switched off: it lasts until it is told to end."""
+
+    def __init__(self) -> None:
+        self.began = threading.Event()
+        self.ended = threading.Event()
+
+    def last(self, seconds: float) -> str:
+        self.began.set()
+        assert self.ended.wait(10)
+        return f"away for {seconds:g} s"
+
+
+def test_a_router_that_is_away_still_says_what_it_is_and_did(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over its socket: the observer waits five seconds for a history, and a reboot may take sixty."""
+    monkeypatch.setattr(control, "ROOM", tmp_path)
+    monkeypatch.setattr(control, "SERVING", tmp_path / "serving")
+    for name, value in {**ENVIRONMENT, "ROUTER": "nat"}.items():
+        monkeypatch.setenv(name, value)
+    away, stopped = Away(), threading.Event()
+    monkeypatch.setattr(Router, "reboot", lambda _, seconds: away.last(seconds))
+    monkeypatch.setattr(History, "follow", lambda _: None)
+    monkeypatch.setattr(router, "until_stopped", stopped.wait)  # of signals, which come to the main thread only
+    with ThreadPoolExecutor() as pool:
+        try:
+            process = pool.submit(router.main)
+            control.await_room("nat", 5)
+            rebooting = pool.submit(control.ask, "nat", {"do": "reboot", "seconds": 60})
+            assert away.began.wait(5)
+            assert control.ask("nat", {"do": "history"}, 5)["events"] == []
+            assert control.ask("nat", {"do": "profile"}, 5)["name"] == "home"
+            assert "public address" in control.ask("nat", {"do": "show"}, 5)["text"]
+            flushing = pool.submit(control.ask, "nat", {"do": "flush"})
+            with pytest.raises(TimeoutError):
+                flushing.result(timeout=0.2)
+            assert not any("conntrack -F" in command for command in kernel.commands)
+            away.ended.set()
+            assert rebooting.result(5) == {"text": "away for 60 s"}
+            assert flushing.result(5) == {"text": "all mappings are forgotten"}
+            told = control.ask("nat", {"do": "history"}, 5)["events"]
+            assert [event["verb"] for event in told] == ["reboot", "flush"]
+        finally:
+            away.ended.set()
+            stopped.set()
+    assert process.result(5) == 0

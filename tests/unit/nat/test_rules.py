@@ -51,6 +51,7 @@ def test_home_is_masquerade_with_a_guard() -> None:
         ("full-cone", {"learn", "filtering-endpoint-independent"}),
         ("hairpin", {"learn", "hairpin-external"}),
         ("cgnat", {"layers-2"}),
+        ("cgnat,block=8", {"layers-2", "block"}),
         ("outbound-refresh", {"refresh-outbound"}),
         ("port-starved", {"block"}),
         ("none", {"mapping-none"}),
@@ -60,6 +61,15 @@ def test_home_is_masquerade_with_a_guard() -> None:
 )
 def test_an_axis_brings_its_file(text: str, names: set[str]) -> None:
     assert names <= set(loaded(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "learns"),
+    [("home", False), ("symmetric", False), ("full-cone", True), ("address-restricted", True), ("hairpin", True),
+     ("none", False), ("one-to-one", False)],
+)  # fmt: skip
+def test_where_a_port_leads_to_its_socket_by_itself_the_router_learns_which(text: str, learns: bool) -> None:
+    assert rules.learns(kinds.parse(text).profile) is learns
 
 
 def test_who_is_given_other_ports_is_given_all_others() -> None:

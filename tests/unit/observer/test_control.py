@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,66 @@ def test_a_socket_left_over_from_yesterday_is_replaced(room: Path) -> None:
 def test_any_user_of_the_lab_may_ask(room: Path) -> None:
     serve("divider", room)
     assert (room / "divider.sock").stat().st_mode & 0o777 == 0o666
+
+
+class Door:
+    """Answers a knock at once, and a request to enter when the door has been opened."""
+
+    def __init__(self) -> None:
+        self.opened = threading.Event()
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Answer, or wait."""
+        if request["do"] == "enter":
+            assert self.opened.wait(10)
+        return {}
+
+
+def someone_enters(door: Door, *at_once: int) -> socket.socket:
+    """Serve so many at once, if that is said; return the connection of one who waits for his answer."""
+    threading.Thread(target=control.serve, args=("door", door.answer, *at_once), daemon=True).start()
+    control.await_room("door", 5)
+    waiting = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    waiting.settimeout(10)
+    waiting.connect(str(control.ROOM / "door.sock"))
+    waiting.sendall(b'{"do": "enter"}\n')
+    return waiting
+
+
+@pytest.mark.usefixtures("room")
+def test_who_can_answer_two_at_once_does_not_make_the_second_wait_for_the_first() -> None:
+    door = Door()
+    with someone_enters(door, 2) as first:
+        assert control.ask("door", {"do": "knock"}, patience=5) == {}
+        door.opened.set()
+        assert first.recv(100) == b"{}\n"
+
+
+@pytest.mark.usefixtures("room")
+def test_who_does_not_say_so_answers_one_after_another() -> None:
+    door = Door()
+    with someone_enters(door) as first:
+        with pytest.raises(TimeoutError):
+            control.ask("door", {"do": "knock"}, patience=0.1)
+        door.opened.set()
+        assert first.recv(100) == b"{}\n"
+
+
+@pytest.mark.usefixtures("room")
+def test_who_comes_later_says_that_he_waits_and_has_his_turn_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
+    turns = []
+
+    def later() -> None:
+        with control.turn("calls"):
+            turns.append("later")
+
+    other = threading.Thread(target=later, daemon=True)
+    with control.turn("calls"):
+        other.start()
+        deadline, pace = time.monotonic() + 10, threading.Event()
+        while "calls: it is somebody else's turn; waiting" not in capsys.readouterr().err:
+            assert time.monotonic() < deadline
+            pace.wait(0.005)  # pacing of a poll, with a deadline
+        turns.append("first")
+    other.join(10)
+    assert turns == ["first", "later"]

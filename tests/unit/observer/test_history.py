@@ -134,9 +134,29 @@ def test_what_it_never_passes(lost: Sighting, profile: dict[str, str], says: str
 
 
 def test_what_it_was_before_it_was_changed_is_not_known() -> None:
-    for verb, says in (("rebind", "it passes no UDP"), ("set", ""), ("block-udp", "")):
+    for verb, says in (("rebind", "it passes no UDP"), ("set", ""), ("lifetime", "")):
         assert history(did(10, verb), udp="blocked").bar(of_bytes(300)) == says
         assert history(did(8, verb), udp="blocked").bar(of_bytes(300)) == "it passes no UDP"
+
+
+def test_udp_that_somebody_blocked_is_not_passed_until_he_lets_it() -> None:
+    blocked = [did(6, "block-udp")]
+    assert history(*blocked).bar(of_bytes(300)) == "it passes no UDP since `block-udp` 3.0 s before"
+    for end in ("block-udp off", "clear"):
+        assert history(*blocked, did(8, end)).bar(of_bytes(300)) == ""
+        assert history(*blocked, did(10, end)).bar(of_bytes(300)) != ""
+    assert history(*blocked).bar(of_bytes(300, "tcp")) == ""
+
+
+def test_an_impairment_is_blamed_while_it_is_in_force() -> None:
+    lost = of_bytes(300)  # at 9
+    lossy = did(2, "loss")
+    assert history(lossy).impairment(lost) == "`loss` 7.0 s before"
+    assert history(lossy, did(4, "drop-next")).impairment(lost) == "`drop-next` 5.0 s before"
+    assert history(lossy, did(4, "drop-next"), did(5, "clear")).impairment(lost) == ""
+    assert history(lossy, did(5, "loss off")).impairment(lost) == ""
+    assert history(lossy, did(10, "clear")).impairment(lost) == "`loss` 7.0 s before"
+    assert history(did(4, "drop-next"), lossy, did(5, "loss off")).impairment(lost) == "`drop-next` 5.0 s before"
 
 
 def test_the_size_of_a_message_is_what_was_sent() -> None:

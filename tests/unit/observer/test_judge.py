@@ -77,6 +77,13 @@ def test_the_routers_are_asked_and_what_they_say_is_kept(room: Path) -> None:
     assert (room / "router.json").exists()
 
 
+def test_what_a_router_did_before_it_became_what_it_is_is_kept_and_not_judged_by(room: Path) -> None:
+    serve(room, "nat", {"name": "nat", "text": "home", "profile": HOME, "events": [did(1, "flush"), did(3, "rebind")]})
+    histories, _ = ask_routers(TOPOLOGY, room, since=2.0)
+    assert histories["nat"].events == [did(3, "rebind")]
+    assert "flush" in (room / "router.json").read_text()
+
+
 def test_a_router_that_is_dead_is_told_at_once(room: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as killed:
         killed.bind(str(room / "nat.sock"))  # it outlives who made it

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from jinja2 import UndefinedError
 
-from observer.page import render
+from observer.page import brief, render
 
 GRID: dict[str, Any] = {
     "title": "What each remedy is for", "intro": ["One run."], "corner": "without",
@@ -62,6 +62,17 @@ def test_the_markdown_has_a_row_for_each_remedy_and_a_line_for_each_cell() -> No
     assert "| **contact** |  | ● |" in lines
     assert "- **home** ○ 100 goes to &lt;b>nowhere&lt;/b> | :5060." in lines
     assert "● works · ○ breaks" in lines
+
+
+def test_the_markdown_has_the_arrows_of_every_ladder_behind_its_cell() -> None:
+    page = render(GRID, "markdown")
+    assert page.count("<details>") == page.count("</details>") == len(GRID["cells"])
+    assert "\n  alice ──▶ <sip:bob@198.51.100.10>\n" in page  # text, for it stands in a block of code
+
+
+def test_of_a_ladder_the_arrows_are_kept_and_what_was_changed_is_not() -> None:
+    ladder = ("           alice", "   0.0001  │── INVITE ──▶│   ", "               nat: source", "           ✗ dropped")
+    assert brief("\n".join(ladder)) == "           alice\n   0.0001  │── INVITE ──▶│\n           ✗ dropped"
 
 
 def test_a_cell_that_lacks_something_is_no_page() -> None:

@@ -211,6 +211,40 @@ def test_who_watches_a_scenario_is_more_patient_than_it_is() -> None:
     assert all(patience(leg) > CALL_S for leg in both_ways())
 
 
+def steps_taken(scenario: str, variables: set[str], most: int) -> list[ElementTree.Element]:
+    """Return the first steps that a scenario takes when each request is answered by 200 and these variables are set."""
+    steps, known = elements(scenario), set(variables)
+    labels = {step.get("id"): number for number, step in enumerate(steps) if step.tag == "label"}
+    taken: list[ElementTree.Element] = []
+    at = 0
+    while at < len(steps) and len(taken) < most:
+        step = steps[at]
+        at += 1
+        if step.get("response", "200") != "200":
+            continue
+        taken.append(step)
+        known |= {str(action.get("assign_to")) for action in step.iter("todouble") if action.get("variable") in known}
+        if step.get("next") and ("test" not in step.attrib or step.get("test") in known):
+            at = labels[step.get("next")]
+    return taken
+
+
+def test_who_keeps_a_connection_refreshes_as_often_as_it_is_told_and_says_once_that_it_has_registered() -> None:
+    taken = steps_taken("register", {"refresh_ms"}, most=100)
+    pauses = [step for step in taken if step.tag == "pause"]
+    sent = [step for step in taken if message(step).startswith("REGISTER ")]
+    assert len(pauses) > 3
+    assert len(sent) - len(pauses) in (0, 1)
+    assert {(step.get("variable"), step.get("milliseconds")) for step in pauses} == {("pause_ms", None)}
+    assert [log.get("message") for step in taken for log in step.iter("log")] == ["registered"]
+
+
+def test_who_registers_by_udp_does_so_once() -> None:
+    taken = steps_taken("register", set(), most=100)
+    assert len([step for step in taken if message(step).startswith("REGISTER ")]) == 1
+    assert not [step for step in taken if step.tag == "pause"]
+
+
 @pytest.mark.parametrize("scenario", ALL)
 def test_every_branch_and_tag_of_a_phones_own_bears_the_run(scenario: str) -> None:
     """In a container SIPp's process id repeats, and with it its branches and tags."""
