@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 
 from labkit import cells, evidence, settings, stack
 from labkit.cells import Seen
@@ -62,10 +63,9 @@ def is_as_expected(expected: Expectation, kind: str, seen: Seen) -> bool:
 
 
 @contextmanager
-def standing(expected: Expectation) -> Iterator[Settings]:
-    """A lab without this remedy, removed afterwards. Raises Mistake and LabBroken."""
-    # What should happen is known of SIPp by UDP and one home, whatever `.env` says.
-    lab = settings.load(alice="sipp", bob="sipp", transport="udp", bob_transport="udp", topology="one-home")
+def standing(expected: Expectation, place: Mapping[str, str] = MappingProxyType({})) -> Iterator[Settings]:
+    """A lab without this remedy, removed afterwards; `place` is what subnets.beside says. Raises Mistake, LabBroken."""
+    lab = suitable(place)
     prepare(lab)
     lab.values["SIP_PROXY_USERS"] = ""  # a lost 407 would end every call before it has begun
     lab.values["PHONE_REFRESH_S"] = "3600"  # who speaks does so because the experiment asks for it
@@ -80,6 +80,13 @@ def standing(expected: Expectation) -> Iterator[Settings]:
         raise
     finally:
         stack.remove(lab)
+
+
+def suitable(place: Mapping[str, str] = MappingProxyType({})) -> Settings:
+    """Return the settings of a lab for experiments. Raises Mistake."""
+    # What should happen is known of SIPp by UDP and one home, whatever `.env` says.
+    phones = {"alice": "sipp", "bob": "sipp", "transport": "udp", "bob_transport": "udp"}
+    return settings.load(**phones, topology="one-home", **place)
 
 
 def take_away(lab: Settings, expected: Expectation) -> None:

@@ -45,6 +45,7 @@ def grid_of(kinds: Sequence[str]) -> Grid:
             f"{len(found)} runs in {time.monotonic() - began:.0f} s, by `./lab experiments --homes`.",
         ],
         "legend": [[SIGNS[result], words] for result, words in LEGEND.items()],
+        "ladders": False,  # they would be two megabytes
         "corner": "Alice \\ Bob", "rows": list(dict.fromkeys(cell["row"] for cell in found)), "columns": list(kinds),
         "cells": found,
     }  # fmt: skip

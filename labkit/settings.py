@@ -123,13 +123,19 @@ class Settings:
 def load(
     without: str = "", alice: str = "", transport: str = "", bob: str = "", bob_transport: str = "",
     *, nat: str = "", bob_nat: str = "", topology: str = "",
+    project: str = "", home_subnet: str = "", internet_subnet: str = "",
 ) -> Settings:  # fmt: skip
     """Return the settings. Raises Mistake for a value that no lab can have, all such values at once.
+
+    With a `project`, which has its subnets with it, nothing counts that the environment says of addresses.
 
     What is not given is as in the environment or in .env; a phone is a SIPp then, or baresip for TLS, and speaks UDP,
     Bob's what Alice's speaks; a router is `home`, in the topology one-home.
     """
     given = {**_dotenv(), **os.environ}
+    if project:
+        given = {name: value for name, value in given.items() if name not in {*HOSTS, BOB_HOME}}
+        given |= dict(zip(DEFAULTS, (project, home_subnet, internet_subnet), strict=True))
     values = {name: given.get(name) or default for name, default in DEFAULTS.items()}
     mistakes = _choose_topology(values, given, {"--topology": topology, "--nat": nat, "--bob-nat": bob_nat})
     mistakes += _derive(values, given)

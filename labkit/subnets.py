@@ -7,7 +7,7 @@ import json
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from labkit.outcome import Mistake
@@ -43,10 +43,27 @@ def check(settings: Settings) -> None:
                 )
 
 
+def beside(settings: Settings) -> dict[str, str] | None:
+    """Return project, home_subnet and internet_subnet, as settings.load takes them, of a second lab beside this one;
+    None where none is free."""
+    taken = [network for _, network in host_routes(ROUTES.read_text(encoding="ascii") if ROUTES.exists() else "")]
+    place = {"project": f"{settings.project}-beside"}
+    own, foreign = _docker_networks(place["project"])  # its own are of one that was killed, and will be removed
+    taken = [network for network in taken if network not in own]
+    taken += [*(network for _, network in foreign), *(settings.subnet(name) for name in settings.subnets)]
+    for name in ("HOME_SUBNET", "INTERNET_SUBNET"):
+        place[name.lower()] = next((each for each in CANDIDATES[name] if not _overlaps(each, taken)), "")
+    return place if all(place.values()) else None
+
+
+def _overlaps(subnet: str, taken: Iterable[ipaddress.IPv4Network]) -> bool:
+    return any(ipaddress.IPv4Network(subnet).overlaps(network) for network in taken)
+
+
 def _example(name: str, taken: Taken) -> str:
     """Return words that name a subnet which is free indeed; none when none of ours is."""
     for candidate in CANDIDATES[name]:
-        if not any(ipaddress.IPv4Network(candidate).overlaps(network) for network, _ in taken):
+        if not _overlaps(candidate, (network for network, _ in taken)):
             return f", {candidate} for example"
     return ""
 

@@ -3,7 +3,7 @@
 A grid is JSON on standard input:
 
     {"title", "intro": [paragraph...], "legend": [[sign, words]...], "corner": words,
-     "columns": [name...], "rows": [name...],
+     "columns": [name...], "rows": [name...], "ladders": whether Markdown has them too,
      "cells": [{"row", "column", "sign", "result", "summary", "text", "ladder"}...]}
 
 `result` is a word for the style sheet: works, breaks, differs, broken or unsupported.
@@ -18,6 +18,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+ASCII = str.maketrans("─│▶◀✗·→", "-|><x.>")
 TIME_COLUMN = 12  # characters of a ladder's line, of which one that only says what was changed has none
 TEMPLATES = Path(__file__).with_name("templates")
 FORMS = {"html": "grid.html", "markdown": "grid.md"}
@@ -36,9 +37,12 @@ def render(grid: dict[str, object], form: str) -> str:
 
 
 def brief(ladder: str) -> str:
-    """Return a ladder without the lines that say what was changed in a message: those on the other page have them."""
+    """Return a ladder in ASCII, without the lines that say what was changed in a message: the other page has all.
+
+    So that a page with a hundred of them is half a megabyte no more, from which on some readers show it as a file.
+    """
     lines = [line.rstrip() for line in ladder.splitlines() if line[:TIME_COLUMN].strip()]
-    return "\n".join(lines)
+    return "\n".join(lines).translate(ASCII)
 
 
 def main(arguments: Sequence[str]) -> int:

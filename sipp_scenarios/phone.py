@@ -30,7 +30,16 @@ from observer.control import MANY, ROOM, Request, serve
 from sipp_scenarios import routers
 from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, Before, both_ways, one_way, patience, report
 from sipp_scenarios.parts import EVENTS, callee, eventful, flows
-from sipp_scenarios.sipp import PORT, ConnectedSipp, Counts, Sipp, own_address, transport, transport_param
+from sipp_scenarios.sipp import (
+    PORT,
+    ConnectedSipp,
+    Counts,
+    Sipp,
+    await_closed,
+    own_address,
+    transport,
+    transport_param,
+)
 from sipp_scenarios.stun import Address
 
 EXPIRES_S = 3600
@@ -127,6 +136,7 @@ class Phone:
         self._stop_waiting()
         if self._known and not self._has_connection:
             self._sipp("leave", self._files / "register", ["-m", "1", *self._numbered()]).wait(REGISTER_S)
+        await_closed()
         self._known, self._registered = None, False
         return {"registered": False}
 

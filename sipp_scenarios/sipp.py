@@ -46,12 +46,28 @@ def transport_param() -> str:
     """Return what a URI of this phone's says of its transport."""
     return "" if transport() == "udp" else f";transport={transport()}"
 
+CLOSED_S = 1.0
+CLOSING = frozenset(("04", "09", "0B"))  # FIN_WAIT1, LAST_ACK, CLOSING, as /proc/net/tcp writes them
+
 
 def own_address() -> str:
     """Return the address that this phone has towards its proxy, as the kernel says (a pod may have a new one)."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         asking.connect((os.environ["PROXY_IP"], PORT))  # sends nothing
         return str(asking.getsockname()[0])
+
+
+def await_closed(table: Path = Path("/proc/net/tcp")) -> None:
+    """Return when the other end has heard that connections were closed here, or after CLOSED_S.
+
+    A router that changes while it has not heard of it forgets the connection, and then lets what its sender repeats
+    through as it is, with a private source.
+    """
+    deadline = time.monotonic() + CLOSED_S
+    while any(line.split()[3] in CLOSING for line in table.read_text(encoding="ascii").splitlines()[1:]):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.005)  # pacing of a poll, with a deadline
 
 
 class Sipp:

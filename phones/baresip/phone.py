@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from observer.control import MANY, Request, serve
-from sipp_scenarios.sipp import own_address
+from sipp_scenarios.sipp import await_closed, own_address
 
 HOME = Path("/tmp/baresip")
 CERTIFICATES = Path("/tls")
@@ -126,6 +126,7 @@ class Baresip:
             self.await_event(("UNREGISTERING",), 1, SENT_S)
             self._process.kill()
             self._process.wait()
+            await_closed()
 
     def revive(self) -> None:
         """Start it anew when it has ended by itself: one call that it did not survive is enough."""

@@ -59,6 +59,14 @@ def test_the_addresses_follow_from_the_subnets(monkeypatch: pytest.MonkeyPatch) 
     assert (values["BOB_HOME_SUBNET"], values["BOB_HOME_GATEWAY"]) == ("10.90.4.0/24", "10.90.4.254")
 
 
+def test_a_lab_beside_takes_no_address_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"LAB_PROJECT": "mine", "ALICE_IP": "10.77.1.77", "BOB_HOME_SUBNET": "10.77.9.0/24"}.items():
+        monkeypatch.setenv(name, value)
+    lab = load(project="other", home_subnet="10.78.1.0/24", internet_subnet="198.18.1.0/24")
+    assert (lab.project, lab.values["ALICE_IP"], lab.values["PROXY_IP"]) == ("other", "10.78.1.100", "198.18.1.10")
+    assert lab.values["BOB_HOME_SUBNET"] == "10.78.2.0/24"
+
+
 def test_after_the_last_subnet_comes_the_one_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME_SUBNET", "10.90.255.0/24")
     assert load().values["BOB_HOME_SUBNET"] == "10.90.254.0/24"

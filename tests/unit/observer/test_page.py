@@ -12,7 +12,7 @@ from jinja2 import UndefinedError
 from observer.page import brief, render
 
 GRID: dict[str, Any] = {
-    "title": "What each remedy is for", "intro": ["One run."], "corner": "without",
+    "title": "What each remedy is for", "intro": ["One run."], "corner": "without", "ladders": True,
     "legend": [["●", "works"], ["○", "breaks"]], "rows": ["rport", "contact"], "columns": ["home", "none"],
     "cells": [
         {"row": "rport", "column": "home", "sign": "○", "result": "breaks", "summary": "answers are lost",
@@ -67,12 +67,17 @@ def test_the_markdown_has_a_row_for_each_remedy_and_a_line_for_each_cell() -> No
 def test_the_markdown_has_the_arrows_of_every_ladder_behind_its_cell() -> None:
     page = render(GRID, "markdown")
     assert page.count("<details>") == page.count("</details>") == len(GRID["cells"])
-    assert "\n  alice ──▶ <sip:bob@198.51.100.10>\n" in page  # text, for it stands in a block of code
+    assert "\n  alice --> <sip:bob@198.51.100.10>\n" in page  # text, for it stands in a block of code
+
+
+def test_the_markdown_has_no_ladders_where_they_would_be_too_many() -> None:
+    assert "<details>" not in render({**GRID, "ladders": False}, "markdown")
+    assert render({**GRID, "ladders": False}, "html").count("<details") == len(GRID["cells"])
 
 
 def test_of_a_ladder_the_arrows_are_kept_and_what_was_changed_is_not() -> None:
     ladder = ("           alice", "   0.0001  │── INVITE ──▶│   ", "               nat: source", "           ✗ dropped")
-    assert brief("\n".join(ladder)) == "           alice\n   0.0001  │── INVITE ──▶│\n           ✗ dropped"
+    assert brief("\n".join(ladder)) == "           alice\n   0.0001  |-- INVITE -->|\n           x dropped"
 
 
 def test_a_cell_that_lacks_something_is_no_page() -> None:
