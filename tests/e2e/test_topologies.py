@@ -122,7 +122,7 @@ def test_every_kind_can_be_bobs_router(homes: Lab, kind: str) -> None:
 def test_every_kind_can_be_the_router_of_both(home: Lab, kind: str) -> None:
     run = tried(home, {"alice": kind})
     if kinds.PRESETS[kind].profile["alg"] == "on":
-        # Linux's helper drops Bob's 200: his SDP names the port that Alice's has named, of the same public address.
+        # With Linux's helper two phones of one home do not come together: it passes Bob's 180, and drops his 200.
         assert run.verdict == "fail", run.explain()
         assert run.facts["answers-lost-at-router"] == "200: the router did not pass it on"
     else:
