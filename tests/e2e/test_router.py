@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -84,13 +85,14 @@ def test_what_is_typed_outside_is_done_and_what_was_changed_is_measured(router: 
     said, _, measured = typed("nat", "set", "symmetric").partition("\n")
     assert said == "the router is symmetric now, and remembers nothing"
     assert json.loads(measured)["measured"]["mapping"] == "address-and-port-dependent"
+    began = time.monotonic()
     said, _, measured = typed("nat", "lifetime", "3").partition("\n")
     assert json.loads(measured)["measured"]["lifetime"] == 3
     router.register("alice")
     phone = re.escape(f"udp {router.settings.values['ALICE_IP']}:5060")
     row = re.search(rf"^({phone} +\S+) +\S+ +(\d+) s +(\d+) s$", typed("nat", "show"), re.MULTILINE)
     assert row
-    assert int(row[2]) <= 3
+    assert int(row[2]) <= time.monotonic() - began + 1  # she may have registered by herself since then
     assert int(row[3]) <= 3
     assert typed("nat", "flush") == "all mappings are forgotten\n"
     assert row[1] not in typed("nat", "show")  # if she has registered since then, her port is another one
