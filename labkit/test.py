@@ -40,6 +40,9 @@ def run(given: argparse.Namespace) -> int:
     chosen = [*([] if given.all else ["-m", "not long"]), *(given.pytest or EVERYTHING)]
     if not given.all and not given.pytest:
         chosen += SIDE_BY_SIDE
+    # A terminal's Ctrl-C reaches pytest too. Before it starts: where a script runs us in the background, SIGINT is
+    # ignored, and so it would be by all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, lambda *_: None)
     tests = subprocess.Popen(
         [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *chosen],
         cwd=ROOT, stdin=subprocess.DEVNULL,
@@ -50,10 +53,8 @@ def run(given: argparse.Namespace) -> int:
             "PYTHONPYCACHEPREFIX": str(VENV / "pycache"), "PYTHONDONTWRITEBYTECODE": "",  # each process compiles else
         },
     )  # fmt: skip
-    # A terminal's Ctrl-C reaches pytest too; whatever else ends us is passed on. Its labs need their time to go.
-    signal.signal(signal.SIGINT, lambda *_: None)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: tests.send_signal(signal.SIGINT))
+        signal.signal(number, lambda *_: tests.send_signal(signal.SIGINT))  # its labs need their time to go
     code = tests.wait()
     return code if code in {Exit.PASS, Exit.FAIL} else Exit.USAGE
 

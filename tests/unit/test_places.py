@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -57,3 +58,8 @@ def test_a_place_is_claimed_as_long_as_its_process_lives(monkeypatch: pytest.Mon
             lab.place("places-none")
     monkeypatch.setattr(lab, "_places", {})
     assert lab.place("places-free") in places
+
+
+def test_a_run_in_the_background_of_a_script_has_an_interrupt() -> None:
+    """There SIGINT is ignored, and so it would be by all that the tests start, and interrupt, and wait for."""
+    assert signal.getsignal(signal.SIGINT) is not signal.SIG_IGN
