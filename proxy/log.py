@@ -1,4 +1,8 @@
-"""One event a line: a noun-verb name and its fields, for people or as JSON. Strangers cannot fill a disk with it."""
+"""One event a line: a noun-verb name and its fields, for people or as JSON. Strangers cannot fill a disk with it.
+
+Events are written some at a time: whoever reads them is a process that each write wakes, which costs us more than to
+route the message that the line is about.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,14 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30}
 STRANGERS_LINES_PER_S = 10  # what anybody can cause by sending rubbish
 LINES_PER_S = 500  # what calls can cause: more than one can read, less than fills a disk over a weekend
 FIELD_CHARACTERS = 200
+WAIT_S = 0.1  # that an event may wait for others
 
 
 class Log:
-    """Writes lines to one stream; `clock` returns seconds."""
+    """Writes lines to one stream; `clock` returns seconds.
+
+    `later(seconds, action)`, once it is set, has `flush` called; until then, and when it is None, nothing waits.
+    """
 
     def __init__(
         self, level: str, clock: Callable[[], float], stream: TextIO | None = None, as_json: bool = False
@@ -26,6 +34,8 @@ class Log:
         self._second = -1
         self._lines = 0
         self._suppressed = 0
+        self._waiting: list[str] = []
+        self.later: Callable[[float, Callable[[], None]], object] | None = None
         self.lost = 0  # lines that could not be written
 
     def event(self, name: str, fields: Mapping[str, object]) -> None:
@@ -39,8 +49,20 @@ class Log:
             self._event(name, fields)
 
     def line(self, text: str) -> None:
-        """Write a line for whoever runs the proxy, whatever the level."""
-        self._write(json.dumps({"event": "proxy", "text": text}) if self._as_json else text)
+        """Write a line for whoever runs the proxy, whatever the level, at once."""
+        self._waiting.append(json.dumps({"event": "proxy", "text": text}) if self._as_json else text)
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        lines, self._waiting = self._waiting, []
+        if not lines:
+            return
+        try:
+            self._stream.write("\n".join((*lines, "")))
+            self._stream.flush()
+        except (OSError, ValueError):  # a full disk, a reader that has gone: calls go on without their lines
+            self.lost += len(lines)
 
     def _is_within(self, most: int) -> bool:
         """Say whether this second has room for another line; what had none is counted in the next."""
@@ -57,15 +79,14 @@ class Log:
 
     def _event(self, name: str, fields: Mapping[str, object]) -> None:
         if self._as_json:
-            self._write(json.dumps({"event": name, **{key: _readable(value) for key, value in fields.items()}}))
+            line = json.dumps({"event": name, **{key: _readable(value) for key, value in fields.items()}})
         else:
-            self._write(f"{name} {' '.join(f'{key}={_printable(value)}' for key, value in fields.items())}")
-
-    def _write(self, line: str) -> None:
-        try:
-            print(line, file=self._stream, flush=True)
-        except (OSError, ValueError):  # a full disk, a reader that has gone: calls go on without their lines
-            self.lost += 1
+            line = f"{name} {' '.join([f'{key}={_printable(value)}' for key, value in fields.items()])}"
+        self._waiting.append(line)
+        if self.later is None:
+            self.flush()
+        elif len(self._waiting) == 1:
+            self.later(WAIT_S, self.flush)
 
 
 def _readable(value: object) -> str:
@@ -74,6 +95,7 @@ def _readable(value: object) -> str:
 
 
 def _printable(value: object) -> str:
-    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
-    text = "".join(character if character.isprintable() and character != " " else "_" for character in text)
-    return text[:FIELD_CHARACTERS]
+    text = _readable(value)
+    if text.isprintable() and " " not in text:
+        return text
+    return "".join(character if character.isprintable() and character != " " else "_" for character in text)

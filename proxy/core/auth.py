@@ -254,7 +254,7 @@ def names_target(given: bytes, request_uri: bytes) -> bool:
         named, target = parse_uri(given), parse_uri(request_uri)
     except SipError:
         return False
-    is_same_host = named.address()[1] == target.address()[1] and named.host.lower() == target.host.lower()
+    is_same_host = named.address[1] == target.address[1] and named.host.lower() == target.host.lower()
     return is_same_host and named.scheme.lower() == target.scheme.lower() and named.user in {None, target.user}
 
 

@@ -88,7 +88,7 @@ class Engine:
 
     def receive(self, data: bytes, flow: Flow, now: float) -> list[Effect]:
         """Return what a message leads to, or a datagram that is none."""
-        if framing.is_keep_alive(data):
+        if data[:1] < b"A" and framing.is_keep_alive(data):
             self._keep_alive(data, flow)
             return self._effects()
         try:
@@ -150,15 +150,15 @@ class Engine:
     def _request(self, request: Request, flow: Flow, now: float, size: int) -> None:
         self.counts["requests"] += 1
         try:
-            came, stamped = nat.stamp_source(request, flow.remote, self.policy.remedies)
-            back = self._way_back(stamped, flow)
+            came, answer_to = nat.stamp_source(request, flow.remote, self.policy.remedies)
+            back = self._way_back(answer_to, flow)
         except SipError as error:
             self._drop("no-way-back", flow, str(error))
             return
         try:
             if size > validate.MAX_MESSAGE_BYTES:
                 raise SipError(513)
-            if flow.transport != "udp" and not request.count(b"content-length"):
+            if flow.transport != "udp" and request.header(b"content-length") is None:
                 raise SipError(400, b"No Content-Length")  # §18.3: on a stream it is a must
             key = server_key(request, came, b"INVITE" if request.method == b"ACK" else request.method)
             known = self.transactions.servers.get(key)
@@ -170,29 +170,28 @@ class Engine:
             if request.method == b"CANCEL":
                 self._cancel(request, came, back, now)
             elif request.method == b"ACK":
-                self._acknowledge(request, stamped, flow, now)
+                self._acknowledge(request, came, answer_to, flow, now)
             else:
-                self._new(request, key, came, stamped, flow, back, size, now)
+                self._new(request, key, came, answer_to, flow, back, size, now)
         except SipError as error:
             self._refuse(request, flow, back, error, now)
 
-    def _way_back(self, stamped: Via, flow: Flow) -> Flow:
+    def _way_back(self, address: Address, flow: Flow) -> Flow:
         """Return the flow that answers take (RFC 3261 §18.2.2). Raises SipError when the Via names no address."""
         if flow.connection:
             return flow
-        address = nat.answer_address(stamped, self.policy.remedies)
         if not may_send_to(*address, flow.local[0]) or self._listeners.is_here(address):
             raise SipError(400, b"No Way Back")
-        return Flow(flow.transport, flow.local, address)
+        return flow if address == flow.remote else Flow(flow.transport, flow.local, address)
 
     def _new(
-        self, request: Request, key: bytes, came: Via, stamped: Via, flow: Flow, back: Flow, size: int, now: float
+        self, request: Request, key: bytes, came: Via, answer_to: Address, flow: Flow, back: Flow, size: int, now: float
     ) -> None:
         """A request that begins a transaction (§16.3 to §16.6). Raises SipError."""
         uri = validate.validate(request)
         in_dialog = _to_tag(request) is not None
         self._shed(in_dialog)
-        base = MAGIC + self._sign_branch(request, stamped)
+        base = MAGIC + self._sign_branch(request, came.branch, answer_to)
         self._check_loop(request)
         targets, is_trusted = self._targets(request, uri, flow, now)
         if targets is None:
@@ -219,7 +218,7 @@ class Engine:
             context.trying = self.transactions.timers.start(now, times.late_trying, self._late_trying, context)
         if request.method in {b"INVITE", b"BYE"}:
             name = "invite-forwarded" if context.is_invite else "bye-forwarded"
-            self._note(name, request, source=flow, target=targets[0].uri.encode())
+            self._note(name, request, source=flow, target=targets[0].uri)
         context.begin(now)
 
     def _targets(self, request: Request, uri: Uri, flow: Flow, now: float) -> tuple[list[Target] | None, bool]:
@@ -251,14 +250,14 @@ class Engine:
             or self.policy.is_allowed(flow.remote[0])
             or (not is_for_us and self.identity.is_user(request, flow, now))
         )
-        if not is_trusted and request.count(b"p-asserted-identity"):
+        if not is_trusted and request.header(b"p-asserted-identity") is not None:
             request.replace_values(b"P-Asserted-Identity", [])  # RFC 3325 §5: nobody has vouched for him
         return self._router.targets(request, uri, is_trusted, now), is_trusted
 
     def _flow_token(self, request: Request) -> bytes | None:
         """Return the flow token in a topmost Route that names us."""
-        top = request.top(b"route") if request.count(b"route") else None
-        if top is None or b";" + FLOW + b"=" not in top:
+        top = request.top(b"route")
+        if top is None or top.find(b";%b=" % FLOW) < 0:
             return None
         own = parse_name_addr(top).parsed()
         return own.param(FLOW) if self._router.is_us(own) else None
@@ -298,12 +297,12 @@ class Engine:
             self._note("invite-cancelled", request)
             invite.user.cancel(now)
 
-    def _acknowledge(self, request: Request, stamped: Via, flow: Flow, now: float) -> None:
+    def _acknowledge(self, request: Request, came: Via, answer_to: Address, flow: Flow, now: float) -> None:
         """An ACK that no transaction waits for: for an answer of our own, or for a 2xx, end to end. Raises SipError."""
         uri = validate.validate(request)
         if self._tag(request) == _to_tag(request):
             return
-        base = MAGIC + self._sign_branch(request, stamped)
+        base = MAGIC + self._sign_branch(request, came.branch, answer_to)
         targets, _ = self._targets(request, uri, flow, now)
         self.identity.drop_credentials(request)
         if targets:
@@ -329,11 +328,13 @@ class Engine:
         With another Request-URI or Route it is a spiral, and fine.
         """
         vias = request.values(b"via")
-        for number in range(1, len(vias) - 1):
+        for number in range(1, len(vias) - 1):  # two at the least: ours, and one below
             via = parse_via(vias[number])
-            if self._listeners.is_here(via.sent_by()):
-                made = MAGIC + self._sign_branch(request, parse_via(vias[number + 1]))
-                if (via.param(b"branch") or b"").startswith(made):
+            if self._listeners.is_here(via.sent_by):
+                below = parse_via(vias[number + 1])
+                answer_to = nat.answer_address(below, self.policy.remedies)
+                made = MAGIC + self._sign_branch(request, below.branch, answer_to)
+                if via.branch.startswith(made):
                     raise SipError(482)
 
     def _share_breadth(self, request: Request, most: int) -> None:
@@ -383,11 +384,11 @@ class Engine:
         if not vias:
             raise SipError(400, b"No Via")
         ours = parse_via(vias[0])
-        if not self._listeners.is_here(ours.sent_by()):
+        if not self._listeners.is_here(ours.sent_by):
             self._drop("foreign-response", flow, "the top Via is not ours")
             return
         method = parse_cseq(response.header(b"cseq") or b"")[1]
-        client = self.transactions.clients.get(client_key(ours.param(b"branch") or b"", method))
+        client = self.transactions.clients.get(client_key(ours.branch, method))
         if client is None:
             if len(vias) > 1 or method != b"OPTIONS" or not self.keepalive.answered(response, flow):
                 self._drop("stray-response", flow, f"{response.status} belongs to no transaction")
@@ -398,21 +399,21 @@ class Engine:
 
     # What both need
 
-    def _sign_branch(self, request: Request, below: Via) -> bytes:
-        """Sign what makes a request this request, and where its answer goes.
+    def _sign_branch(self, request: Request, below: bytes, answer_to: Address) -> bytes:
+        """Sign what makes a request this request, the branch `below` ours among it, and where its answer goes.
 
         The same for every copy that we make, and for the same request when it comes again after a restart; another one
         when it comes back to us with another Request-URI or Route (RFC 5393 §4.2.1).
         """
-        host, port = nat.answer_address(below, self.policy.remedies)
+        host, port = answer_to
         return self._signer.sign(
             b"branch",
-            below.param(b"branch") or b"",
+            below,
             b"%b:%d" % (host.encode("latin-1"), port),
             request.uri,
-            b",".join(request.values(b"route")) if request.count(b"route") else b"",
+            b",".join(request.values(b"route")),
             request.header(b"call-id") or b"",
-            parse_name_addr(request.header(b"from") or b"").param(b"tag") or b"",
+            parse_name_addr(request.header(b"from") or b"").tag or b"",
             request.header(b"cseq") or b"",
         )
 
@@ -429,4 +430,4 @@ class Engine:
 
 
 def _to_tag(request: Request) -> bytes | None:
-    return parse_name_addr(request.header(b"to") or b"").param(b"tag")
+    return parse_name_addr(request.header(b"to") or b"").tag

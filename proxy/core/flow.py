@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 Address = tuple[str, int]  # (IP literal, port)
 
+REMEMBERED = 4096  # answers about hosts: each message asks three times, of hosts that are the same all day
+
 # What a public host cannot reach: RFC 1918, RFC 6598 (carrier-grade NAT), link-local.
 _PRIVATE = tuple(
     ipaddress.ip_network(network)
@@ -33,6 +35,7 @@ def is_literal(host: str) -> bool:
     return _address(host) is not None
 
 
+@lru_cache(maxsize=REMEMBERED)
 def is_private(host: str) -> bool:
     """Say whether a host is an IP literal that the Internet does not carry."""
     address = _address(host)
@@ -41,8 +44,13 @@ def is_private(host: str) -> bool:
 
 def may_send_to(host: str, port: int, local: str) -> bool:
     """Say whether the proxy may be made to send there: to one host; to loopback only when it lives there itself."""
+    return 0 < port < 65536 and _is_one_host(host, local)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _is_one_host(host: str, local: str) -> bool:
     address = _address(host)
-    if address is None or not 0 < port < 65536:
+    if address is None:
         return False
     if address.is_multicast or address.is_unspecified or address == _BROADCAST:
         return False
@@ -52,7 +60,7 @@ def may_send_to(host: str, port: int, local: str) -> bool:
     return not address.is_loopback or (here is not None and here.is_loopback)
 
 
-@lru_cache(maxsize=4096)  # each message asks three times, of hosts that are the same all day
+@lru_cache(maxsize=REMEMBERED)
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)

@@ -69,17 +69,19 @@ class Forwarding:
         except SipError as error:
             branch.fail(error.status, now)
             return
-        attempt = next(self._numbers)
-        copy = self._copy(branch, request, flow, attempt, now)
-        if flow.transport == "udp" and branch.target.flow is None and branch.may_grow:
+        name = b"%b.%d" % (branch.context.base, next(self._numbers))
+        copy = self._copy(branch, request, flow, name, now)
+        data = copy.encode()
+        if len(data) > MAX_UDP_REQUEST and flow.transport == "udp" and branch.target.flow is None and branch.may_grow:
             branch.may_grow = False
             stream = self._listeners.flow_to("tcp", flow.remote)
-            if stream is not None and len(copy.encode()) > MAX_UDP_REQUEST:
+            if stream is not None:
                 branch.hops.insert(0, flow)  # the fallback, where nobody listens (§18.1.1)
                 flow = stream
-                copy = self._copy(branch, request, flow, attempt, now)
+                copy = self._copy(branch, request, flow, name, now)
+                data = copy.encode()
         branch.transaction = self._transactions.ask(
-            _branch_of(copy), copy, flow, now, branch, natted=branch.target.natted, server_name=branch.server_name
+            name, copy, flow, now, branch, data=data, natted=branch.target.natted, server_name=branch.server_name
         )
 
     def located(self, token: bytes, hops: list[tuple[str, Address]], status: int, now: float) -> None:
@@ -94,7 +96,7 @@ class Forwarding:
         """Forward a request without a transaction: an ACK for a 2xx (§16.11). Raises SipError."""
         request.set_uri(target.uri.encode())
         route.decrement_max_forwards(request)
-        flow, host = target.flow or self._literal(target.hop, came), target.hop.address()[0]
+        flow, host = target.flow or self._literal(target.hop, came), target.hop.address[0]
         if flow is not None:
             self._check(flow)
             request.push(b"Via", self._listeners.via(flow, base))
@@ -118,8 +120,9 @@ class Forwarding:
         if invite is None or invite.request is None:
             return
         request = follow_up(invite.request, b"CANCEL")
+        branch_of_both = invite.key.partition(b" ")[0]
         self._transactions.ask(
-            _branch_of(request), request, invite.flow, now, _Ignored(), natted=invite.natted,
+            branch_of_both, request, invite.flow, now, _Ignored(), natted=invite.natted,
             server_name=invite.server_name,
         )  # fmt: skip
         self._transactions.timers.start(now, self._transactions.times.give_up, Branch.gone, branch)
@@ -147,7 +150,7 @@ class Forwarding:
         flow = self._literal(target.hop, came)
         if flow is not None:
             return [flow]
-        host = target.hop.address()[0]
+        host = target.hop.address[0]
         if is_literal(host):
             return []  # a transport or an address family that we do not speak
         branch.server_name = host
@@ -160,7 +163,7 @@ class Forwarding:
         self._locating[token] = came, go_on
         self._transactions.timers.start(now, LOCATE_S, self._not_located, token)
         secure = hop.scheme.lower() == b"sips"
-        self._sink.append(Locate(token, hop.address()[0], hop.port, transport_of(hop), secure))
+        self._sink.append(Locate(token, hop.address[0], hop.port, transport_of(hop), secure))
 
     def _not_located(self, token: bytes, now: float) -> None:
         """Nobody could say where a name is for so long: as if the name servers were silent."""
@@ -178,7 +181,7 @@ class Forwarding:
 
     def _literal(self, hop: Uri, came: Flow) -> Flow | None:
         """Return the flow to a URI whose host is an address: IP literals take no detour (RFC 3263 §4.2)."""
-        address = hop.address()
+        address = hop.address
         if not is_literal(address[0]):
             return None
         return self._listeners.flow_to(transport_of(hop) or "udp", address, came)
@@ -192,7 +195,7 @@ class Forwarding:
         if not may_send_to(*flow.remote, flow.local[0]):
             raise SipError(403, b"Address Not Allowed")
 
-    def _copy(self, branch: Branch, request: Request, flow: Flow, attempt: int, now: float) -> Request:
+    def _copy(self, branch: Branch, request: Request, flow: Flow, name: bytes, now: float) -> Request:
         """Make the copy for one target (§16.6 steps 1 to 8); what is the same for all targets was done before."""
         target, context = branch.target, branch.context
         copy = request.copy()
@@ -206,16 +209,14 @@ class Forwarding:
                 params = b";ob" + self._flow_token(context.came, now) if is_first else b""
                 copy.push(b"Path", self._listeners.route(flow, params, False))
         elif self._remedies.record_route and request.method in DIALOG_FORMING:
-            hosts = {context.came.remote[0]} if context.vouched else set()
-            if target.is_ours:
-                hosts.add(flow.remote[0])
-            token = route.dialog_token(self._signer, request.header(b"call-id") or b"", hosts, now)
+            ours = (context.came.remote[0] if context.vouched else "", flow.remote[0] if target.is_ours else "")
+            token = route.dialog_token(self._signer, request.header(b"call-id") or b"", ours, now)
             secure = target.uri.scheme.lower() == b"sips"
             if (context.came.transport, context.came.local) != (flow.transport, flow.local):  # RFC 5658 §5
                 copy.push(b"Record-Route", self._listeners.route(context.came, b";r2=on" + token, secure))
                 token = b";r2=on" + token
             copy.push(b"Record-Route", self._listeners.route(flow, token, secure))
-        copy.push(b"Via", self._listeners.via(flow, context.base + b".%d" % attempt))
+        copy.push(b"Via", self._listeners.via(flow, name))
         return copy
 
     # Up
@@ -256,7 +257,7 @@ class Forwarding:
 
     def reopen(self, transaction: Transaction, via: Via, now: float) -> None:
         """The connection that a request came by is gone: answer to its Via, unless a NAT is in between (§18.2.2)."""
-        host, port = via.sent_by()
+        host, port = via.sent_by
         came = transaction.flow
         is_phone_behind_nat = host != came.remote[0] or is_private(host)
         if came.connection == 0 or is_phone_behind_nat or not may_send_to(host, port, came.local[0]):
@@ -296,10 +297,6 @@ def flow_of(token: bytes, signer: Signer, now: float) -> Flow:
 def _address(text: str) -> Address:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _branch_of(request: Request) -> bytes:
-    return request.values(b"via")[0].partition(b";branch=")[2]
 
 
 class _Ignored:

@@ -46,7 +46,7 @@ class Identity:
 
     def drop_credentials(self, request: Request) -> None:
         """Take the credentials for our realm out of what is forwarded (§22.3): others could guess passwords by them."""
-        if self.authenticator is not None and request.count(b"proxy-authorization"):
+        if self.authenticator is not None and request.header(b"proxy-authorization") is not None:
             quoted = b'"%b"' % self.authenticator.realm
             for index in reversed(range(len(request.keys))):
                 if request.keys[index] == b"proxy-authorization" and quoted in request.lines[index]:

@@ -59,7 +59,7 @@ class Keepalive:
 
     def answered(self, response: Response, flow: Flow) -> bool:
         """Take the answer to one of our OPTIONS; False when it is none."""
-        tag = parse_name_addr(response.header(b"from") or b"").param(b"tag") or b""
+        tag = parse_name_addr(response.header(b"from") or b"").tag or b""
         number, _, signature = tag.partition(b".")
         if not number.isdigit() or not self._signer.verify(signature, b"alive", number):
             return False

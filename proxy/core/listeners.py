@@ -29,6 +29,13 @@ class Listeners:
             listener: b"SIP/2.0/%b %b;branch=" % (listener.transport.upper().encode(), hostport(listener.local))
             for listener in self.all
         }
+        self._route = {
+            listener: b"%b%b;lr" % (
+                hostport(listener.local),
+                b"" if listener.transport == "udp" else b";transport=" + listener.transport.encode(),
+            )
+            for listener in self.all
+        }  # fmt: skip
 
     def is_here(self, address: Address) -> bool:
         """Say whether an address and port is one of ours."""
@@ -48,9 +55,8 @@ class Listeners:
 
     def route(self, flow: Flow, params: bytes, secure: bool) -> bytes:
         """Return a Record-Route or Path value that brings requests back to the local end of a flow (§16.6 step 4)."""
-        transport = b"" if flow.transport == "udp" else b";transport=" + flow.transport.encode()
         scheme = b"sips" if secure and flow.transport == "tls" else b"sip"
-        return b"<%b:%b%b;lr%b>" % (scheme, hostport(flow.local), transport, params)
+        return b"<%b:%b%b>" % (scheme, self._route[flow.transport, flow.local], params)  # type: ignore[index]
 
     def flow_to(self, transport: str, remote: Address, came: Flow | None = None) -> Flow | None:
         """Return the flow to a remote address from the listener of that transport and family.

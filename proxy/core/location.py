@@ -188,7 +188,7 @@ def _addresses(binding: Binding) -> set[Address]:
     Another host could be anybody's: who registers it must not open it to strangers.
     """
     try:
-        contact = parse_uri(binding.contact).address()
+        contact = parse_uri(binding.contact).address
     except SipError:
         return {binding.flow.remote}
     return {binding.flow.remote, contact} if contact[0] == binding.flow.remote[0] else {binding.flow.remote}

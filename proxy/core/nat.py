@@ -21,8 +21,8 @@ CONTACT_METHODS = frozenset((b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY", b"RE
 ALIAS = b"behind"  # the URI parameter in a public Contact that holds the phone's own host and port, signed
 
 
-def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple[Via, Via]:
-    """Write the packet's source into the top Via; return it as it came and as it is now. Raises SipError 400.
+def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple[Via, Address]:
+    """Write the packet's source into the top Via; return it as it came, and where answers go. Raises SipError 400.
 
     `rport` is filled in even when it was not asked for: phones that do not know RFC 3581 sit behind NATs too.
     """
@@ -36,9 +36,9 @@ def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple
         params = grammar.with_param(params, b"received", source[0].encode())
     if remedies.rport:
         params = grammar.with_param(params, b"rport", b"%d" % source[1])
-    stamped = Via(came.transport, came.host, came.port, params, came.version)
-    request.replace_top(b"Via", stamped.encode())
-    return came, stamped
+    request.replace_top(b"Via", came.with_params(params))
+    host, port = came.sent_by
+    return came, (source[0] if remedies.received else host, source[1] if remedies.rport else port)
 
 
 def answer_address(via: Via, remedies: Remedies) -> Address:
@@ -46,7 +46,7 @@ def answer_address(via: Via, remedies: Remedies) -> Address:
 
     Deviates from RFC 3261: `maddr` is not obeyed, because it lets a sender choose whom our answers hit.
     """
-    host, port = via.sent_by()
+    host, port = via.sent_by
     received = via.param(b"received") if remedies.received else None
     rport = via.param(b"rport") if remedies.rport else None
     return (received.decode("latin-1") if received else host, grammar.decimal(rport, 65535) or port if rport else port)
@@ -58,9 +58,9 @@ def is_behind_nat(request: Request, via: Via, flow: Flow) -> bool:
     Only the first hop can tell: behind another proxy's Via the packet's source is that proxy's. A connection's source
     port says nothing, because phones connect from any.
     """
-    if len(request.values(b"via")) > 1:
+    if request.only(b"via") is None:
         return False
-    sent_by = via.sent_by()
+    sent_by = via.sent_by
     differs = sent_by != flow.remote if flow.transport == "udp" else sent_by[0] != flow.remote[0]
     return differs or has_private_contact(request, flow)
 
@@ -70,19 +70,19 @@ def has_private_contact(message: Message, flow: Flow) -> bool:
     contact = contact_uri(message)
     if contact is None:
         return False
-    address = contact.address()
+    address = contact.address
     is_elsewhere = address != flow.remote if flow.transport == "udp" else address[0] != flow.remote[0]
     return is_elsewhere and is_private(address[0])
 
 
 def contact_uri(message: Message) -> Uri | None:
     """Return the URI of the one Contact, or None: none, several, "*", or a scheme that is not ours to touch."""
-    values = message.values(b"contact")
-    if len(values) != 1 or values[0] == b"*":
+    text = message.only(b"contact")
+    if text is None:
         return None
     try:
-        return parse_name_addr(values[0]).parsed()
-    except SipError:
+        return parse_name_addr(text).parsed()
+    except SipError:  # "*", or another scheme
         return None
 
 
@@ -92,7 +92,7 @@ def publish_contact(message: Message, flow: Flow, signer: Signer, now: float) ->
     A stale alias that the phone echoes is replaced, never added to; a Contact that is public already stays as it is.
     """
     contact = contact_uri(message)
-    if contact is None or contact.address() == flow.remote:
+    if contact is None or contact.address == flow.remote:
         return
     own, public = contact.hostport(), hostport(flow.remote)
     params = grammar.without_param(contact.params, ALIAS)
@@ -102,10 +102,11 @@ def publish_contact(message: Message, flow: Flow, signer: Signer, now: float) ->
         params = grammar.with_param(params, b"transport", flow.transport.encode())
     alias = b"%b.%b" % (pack(own), signer.sign_until(now, b"contact", own, flow.transport.encode(), public))
     value = parse_name_addr(message.values(b"contact")[0])
-    value.uri = contact.at(public, grammar.with_param(params, ALIAS, alias)).encode()
-    if not value.before:  # without angle brackets the parameter would be the header's, not the URI's
-        value.before, value.after = b"<", b">" + value.after
-    message.replace_top(b"Contact", value.encode())
+    uri = contact.at(public, grammar.with_param(params, ALIAS, alias)).encode()
+    if value.before:
+        message.replace_top(b"Contact", value.before + uri + value.after)
+    else:  # without angle brackets the parameter would be the header's, not the URI's
+        message.replace_top(b"Contact", b"<%b>%b" % (uri, value.after))
 
 
 def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Address] | None:
@@ -124,7 +125,7 @@ def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Add
         raise SipError(403, b"Forged Contact") from None
     where, slash, transport = own.partition(b"/")
     came_by = (uri.param(b"transport") or b"").lower() if slash else b"udp"
-    public = uri.address()
+    public = uri.address
     if not signer.is_current(token, now, b"contact", own, came_by, hostport(public)):
         raise SipError(403, b"Forged Contact")
     params = grammar.without_param(uri.params, ALIAS)

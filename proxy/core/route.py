@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
+from proxy.core.flow import REMEMBERED
 from proxy.core.listeners import Listeners, hostport
 from proxy.core.location import Binding, Location
 from proxy.core.remedies import Remedies
@@ -21,6 +23,7 @@ from proxy.sip.uri import Uri, parse_uri
 
 DIALOG = b"d"  # the parameter in our Record-Route that says, signed, that this dialog came through us
 MAX_TARGETS = 20  # of one request
+_NUMBERS = [b"%d" % number for number in range(256)]
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,18 +58,18 @@ class Router:
 
     def is_us(self, uri: Uri) -> bool:
         """Say whether a URI's host is one of our names, or our address and port."""
-        return uri.host.lower().rstrip(b".") in self._domains or self._listeners.is_here(uri.address())
+        return uri.host.lower().rstrip(b".") in self._domains or self._listeners.is_here(uri.address)
 
     def is_ours(self, uri: Uri) -> bool:
         """Say whether a URI's host is one of our names or addresses, whatever its port: an AOR has none."""
-        return self.is_us(uri) or self._listeners.is_host(uri.address()[0])
+        return self.is_us(uri) or self._listeners.is_host(uri.address[0])
 
     def preprocess(self, request: Request, uri: Uri, sender: str, now: float) -> tuple[Uri, bool]:
         """Return the Request-URI that counts, and whether a signed Route vouches for sender or next hop (§16.4).
 
         `sender` is a host. Our own Routes are consumed. Raises SipError 400, 403 or 416.
         """
-        if not request.count(b"route"):
+        if request.header(b"route") is None:
             return uri, False
         uri = self._repair_strict_route(request, uri)
         hosts = self._consume_own_routes(request, now)
@@ -74,14 +77,14 @@ class Router:
             return uri, bool(hosts)
         top = request.top(b"route")
         hop = uri if top is None else parse_name_addr(top).parsed()
-        return uri, hop.address()[0] in hosts
+        return uri, hop.address[0] in hosts
 
     def targets(self, request: Request, uri: Uri, is_trusted: bool, now: float) -> list[Target] | None:
         """Return the targets of a preprocessed request (§16.5), the best first; None when it is for the proxy itself.
 
         `is_trusted`: the sender may send through us to anywhere. Raises SipError 400, 403, 404, 416 or 480.
         """
-        if request.count(b"route"):
+        if request.header(b"route") is not None:
             if is_trusted and request.values(b"route"):
                 return [self._by_route(request, uri)]
             request.replace_values(b"Route", [])  # a stranger's preloaded Route: else we would be an open relay
@@ -90,7 +93,7 @@ class Router:
             if uri.user is None or request.method == b"REGISTER":
                 return None
             return self._by_user(uri, mapped, now)
-        address = uri.address()
+        address = uri.address
         if mapped is not None and address == (mapped.ip, mapped.port):
             return self._by_user(uri, mapped, now)
         if not (is_trusted or address in self._mapped or address in self._location.targets):
@@ -181,15 +184,22 @@ class Router:
         return Target(target, target, self._listeners.flow_to("udp", hole), natted=True, is_ours=True)
 
 
-def dialog_token(signer: Signer, call_id: bytes, hosts: Iterable[str], now: float) -> bytes:
+def dialog_token(signer: Signer, call_id: bytes, hosts: tuple[str, ...], now: float) -> bytes:
     """Return the parameter that marks our Record-Route for one call, and vouches for its ends that are known to us.
+
+    `hosts` may be "" and may be the same.
 
     Within the dialog these hosts may send through us to wherever the other end says that it is, and others to these
     hosts. A stranger's is not among them: who once called one of our users must not send anywhere else with what he
     got for it.
     """
-    packed = pack(" ".join(sorted(hosts)).encode())
+    packed = _packed(hosts)
     return b";%b=%b/%b" % (DIALOG, packed, signer.sign_until(now, b"dialog", call_id, packed))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _packed(hosts: tuple[str, ...]) -> bytes:
+    return pack(" ".join(sorted({host for host in hosts if host})).encode())
 
 
 def vouched_hosts(token: bytes, signer: Signer, call_id: bytes, now: float) -> list[str]:
@@ -203,4 +213,4 @@ def vouched_hosts(token: bytes, signer: Signer, call_id: bytes, now: float) -> l
 def decrement_max_forwards(request: Request) -> None:
     """Count one hop; a request without the header gets 70 (§16.6 step 3)."""
     hops = grammar.decimal(request.header(b"max-forwards") or b"71", 255) or 0
-    request.set(b"Max-Forwards", b"%d" % max(hops - 1, 0))
+    request.set(b"Max-Forwards", _NUMBERS[max(hops - 1, 0)])

@@ -351,19 +351,20 @@ TABLES = {
 }
 
 
-def follow_up(request: Request, method: bytes, to: bytes | None = None, *more: bytes) -> Request:
+def follow_up(request: Request, method: bytes, to: bytes | None = None) -> Request:
     """Return the ACK or CANCEL for a request that we sent (§9.1, §17.1.1.3): its top Via, Request-URI, Routes."""
     number = (request.header(b"cseq") or b"").split()[0]
-    lines = [b"Via: " + request.values(b"via")[0]]
-    lines += [b"Route: " + route for route in request.values(b"route")]
-    lines += [
-        b"Max-Forwards: 70",
-        b"From: " + (request.header(b"from") or b""),
-        b"To: " + (to or request.header(b"to") or b""),
-        b"Call-ID: " + (request.header(b"call-id") or b""),
-        b"CSeq: %b %b" % (number, method),
-        *more,
-        b"Content-Length: 0",
+    fields = [(b"Via", request.values(b"via")[0])]
+    fields += [(b"Route", route) for route in request.values(b"route")]
+    fields += [
+        (b"Max-Forwards", b"70"),
+        (b"From", request.header(b"from") or b""),
+        (b"To", to or request.header(b"to") or b""),
+        (b"Call-ID", request.header(b"call-id") or b""),
+        (b"CSeq", b"%b %b" % (number, method)),
+        (b"Content-Length", b"0"),
     ]
-    keys = [line.partition(b":")[0].lower() for line in lines]
-    return Request(method, request.uri, b"SIP/2.0", lines, keys, b"")
+    keys = [name.lower() for name, _ in fields]
+    lines = [b"%b: %b" % field for field in fields]
+    first = dict(zip(reversed(keys), [value for _, value in reversed(fields)], strict=True))
+    return Request(method, request.uri, b"SIP/2.0", lines, keys, first, b"")

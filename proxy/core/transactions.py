@@ -50,9 +50,9 @@ class Transactions:
 
     def ask(
         self, branch: bytes, request: Request, flow: Flow, now: float, user: Any, *,
-        natted: bool = False, server_name: str = "",
+        data: bytes = b"", natted: bool = False, server_name: str = "",
     ) -> Transaction:  # fmt: skip
-        """Send a request in a new client transaction; its answers go to `user`."""
+        """Send a request in a new client transaction; its answers go to `user`. `data` is it encoded, if it is."""
         key = client_key(branch, request.method)
         invite = request.method == b"INVITE"
         table, state = (
@@ -61,7 +61,7 @@ class Transactions:
         transaction = self.clients[key] = Transaction(self, key, table, state, flow, request, user)
         transaction.natted = natted
         transaction.server_name = server_name
-        transaction.last = request.encode()
+        transaction.last = data or request.encode()
         machine.send(transaction, now, None)
         machine.run_retransmit(transaction, now, None)
         machine.give_up(transaction, now, None)
@@ -115,10 +115,10 @@ def server_key(request: Request, via: Via, method: bytes) -> bytes:
     A branch without the magic cookie is RFC 2543's: then everything that is the same in an ACK and a CANCEL counts.
     Raises SipError 400.
     """
-    branch = via.param(b"branch") or b""
+    branch = via.branch
     if branch[:7].lower() == b"z9hg4bk" and len(branch) > len(MAGIC):
         return b"%b %b:%d %b" % (branch, via.host, via.port or 0, method)
     number, _ = parse_cseq(request.header(b"cseq") or b"")
-    sender = parse_name_addr(request.header(b"from") or b"").param(b"tag") or b""
+    sender = parse_name_addr(request.header(b"from") or b"").tag or b""
     call_id = request.header(b"call-id") or b""
     return b"\0".join((b"2543", request.uri, sender, call_id, b"%d" % number, via.encode(), method))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy.sip import framing, grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_cseq, parse_name_addr
@@ -11,6 +13,7 @@ from proxy.sip.uri import Uri, parse_uri
 MAX_MESSAGE_BYTES = 65_535  # RFC 3261 §18.1.1
 MAX_HEADER_LINES = 256
 MAX_HOPS = 100  # Vias or Routes: more than Max-Forwards lets anything go
+_ONCE = ((b"From", b"from"), (b"To", b"to"), (b"Call-ID", b"call-id"), (b"CSeq", b"cseq"))
 PROXY: frozenset[bytes] = frozenset()  # what a Proxy-Require may name: nothing
 REGISTRAR = frozenset((b"path", b"outbound", b"gruu"))  # what a Require may name where we answer ourselves
 
@@ -20,18 +23,20 @@ def validate(request: Request) -> Uri:
     check_head(request)
     if request.version.upper() != b"SIP/2.0":
         raise SipError(505)
-    if parse_cseq(request.values(b"cseq")[0])[1] != request.method:
+    if parse_cseq(request.header(b"cseq") or b"")[1] != request.method:
         raise SipError(400, b"CSeq Method Differs")
     vias = request.values(b"via")
-    if b";;" in (vias[0] if vias else b""):
+    if vias and vias[0].find(b";;") >= 0:
         raise SipError(400, b"Bad Via")
-    if len(vias) > MAX_HOPS or (request.count(b"route") and len(request.values(b"route")) > MAX_HOPS):
+    if len(vias) > MAX_HOPS or len(request.values(b"route")) > MAX_HOPS:
         raise SipError(400, b"Too Many Hops Listed")
     framing.cut_body(request)
     uri = parse_uri(request.uri)
-    uri.headers = b""  # §19.1.1: never there; not passed on (RFC 4475 §3.1.2.11)
-    if request.count(b"max-forwards"):
-        hops = grammar.decimal(request.header(b"max-forwards") or b"", 255)
+    if uri.headers:
+        uri = replace(uri, headers=b"")  # §19.1.1: never there; not passed on (RFC 4475 §3.1.2.11)
+    given = request.header(b"max-forwards")
+    if given is not None:
+        hops = grammar.decimal(given, 255)
         if hops is None:
             raise SipError(400, b"Bad Max-Forwards")
         if hops == 0:
@@ -45,7 +50,7 @@ def check_extensions(request: Request, key: bytes, known: frozenset[bytes]) -> N
 
     Raises SipError 420.
     """
-    if not request.count(key):
+    if request.header(key) is None:
         return
     unsupported = [name for name in request.values(key) if name.lower() not in known]
     if unsupported:
@@ -58,11 +63,12 @@ def check_head(message: Message) -> None:
         raise SipError(400, message.defect)
     if len(message.lines) > MAX_HEADER_LINES:
         raise SipError(513)
-    for name, key in ((b"From", b"from"), (b"To", b"to"), (b"Call-ID", b"call-id"), (b"CSeq", b"cseq")):
-        if message.count(key) != 1 or not message.header(key):
+    header, count = message.header, message.keys.count
+    for name, key in _ONCE:
+        if not header(key) or count(key) != 1:
             raise SipError(400, b"Not Exactly One " + name)
-    if message.count(b"max-forwards") > 1:
+    if count(b"max-forwards") > 1:
         raise SipError(400, b"Two Max-Forwards")
-    for key in (b"from", b"to"):
-        parse_name_addr(message.header(key) or b"")
-    parse_cseq(message.header(b"cseq") or b"")
+    parse_name_addr(header(b"from") or b"")
+    parse_name_addr(header(b"to") or b"")
+    parse_cseq(header(b"cseq") or b"")

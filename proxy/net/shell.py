@@ -255,6 +255,7 @@ class Shell:
             self._loop.add_reader(udp.socket, self._drain, udp, local)
         self._carry_out(self.engine.start(self.now()))
         self.arm()
+        self._log.later = self._loop.call_later
         for line in greeting:
             self._log.line(line)
         await self._stopping.wait()
@@ -274,6 +275,7 @@ class Shell:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
+        self._log.later = None
         counts = " ".join(f"{name}={count}" for name, count in sorted(self.engine.counts.items()))
         self._log.line(f"SIP proxy stopped {counts}".rstrip())
 

@@ -6,11 +6,20 @@ import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
+# Parsers remember their last results: one message asks twice or more, and those of one call say the same. What they
+# return is shared, and never changed. Few, because texts may be long, and strangers choose them.
+remembered = lru_cache(maxsize=256)
+
 # token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
 TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 
 # SEMI generic-param, with gen-value = token / host / quoted-string
 PARAM = re.compile(rb';\s*([^;=\s",]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s",]*))?')
+
+# The bytes of usual parameters: no quoted string, no white space, nothing that ends the list.
+_ODD = b'", \t\r\n\v\f'
+# One byte as a number: `COMMA in text` costs a tenth of `b"," in text`, which first takes the bytes for a number.
+COMMA, COLON, PERCENT, GREATER, CR, NUL = b",:%>\r\0"
 
 # A comma separates two values, but not within a quoted string or an angle-bracketed URI. What is never closed ends with
 # the text and is not tried again from its second character: one datagram of quotes or brackets would take seconds.
@@ -42,9 +51,12 @@ COMPACT = {
 # The spellings that nearly every message uses: found without a look at their letters.
 _SPELLED = (
     b"Via From To Call-ID CSeq Contact Max-Forwards Content-Length Content-Type Record-Route Route Allow Supported "
-    b"User-Agent Server Expires Event Subject Require Proxy-Require Authorization Proxy-Authorization Accept"
+    b"User-Agent Server Expires Event Subject Require Proxy-Require Authorization Proxy-Authorization Accept "
+    b"WWW-Authenticate Proxy-Authenticate Session-Expires Min-SE Timestamp Path Service-Route Content-Disposition "
+    b"Accept-Encoding Accept-Language Allow-Events Date P-Asserted-Identity P-Preferred-Identity Privacy RSeq RAck "
+    b"Refer-To Referred-By Replaces Subscription-State Warning Reason Organization MIME-Version Max-Breadth"
 ).split()
-_KEYS = {name: name.lower() for name in _SPELLED}
+KEYS = {name: name.lower() for name in _SPELLED} | COMPACT
 
 
 @lru_cache(maxsize=4096)  # the hosts of a day's messages are few
@@ -61,7 +73,7 @@ def host_text(host: bytes) -> str:
 
 def header_key(name: bytes) -> bytes | None:
     """Return the key of a header name as written, e.g. b"v" or b"VIA " -> b"via"; None if it is no name."""
-    key = _KEYS.get(name)
+    key = KEYS.get(name)
     if key is not None:
         return key
     name = name.rstrip(b" \t")  # HCOLON = *( SP / HTAB ) ":" SWS
@@ -73,7 +85,7 @@ def header_key(name: bytes) -> bytes | None:
 
 def split_values(text: bytes) -> list[bytes]:
     """Return the comma-separated values of a header that may bear several, stripped of white space."""
-    if b"," not in text:
+    if COMMA not in text:
         return [text.strip()]
     values, begin = [], 0
     for found in _GUARDED.finditer(text):
@@ -86,6 +98,14 @@ def split_values(text: bytes) -> list[bytes]:
 
 def param(params: bytes, name: bytes) -> bytes | None:
     """Return a parameter's value, b"" for one without a value, None when it is absent. `params` begins with b";"."""
+    lower = params.lower()
+    times = lower.count(name)
+    if not times:  # as most that are asked for
+        return None
+    if times == 1 and len(params.translate(None, _ODD)) == len(params):
+        at = lower.find(b";%b=" % name)
+        if at >= 0:
+            return params[at + len(name) + 2 :].partition(b";")[0]
     for found in PARAM.finditer(params):
         if found[1].lower() == name:
             return found[2] or b""
@@ -94,11 +114,15 @@ def param(params: bytes, name: bytes) -> bytes | None:
 
 def without_param(params: bytes, name: bytes) -> bytes:
     """Return the parameters without one of them; every other byte stays."""
+    if params.lower().find(name) < 0:
+        return params
     return PARAM.sub(lambda found: b"" if found[1].lower() == name else found[0], params)
 
 
 def with_param(params: bytes, name: bytes, value: bytes) -> bytes:
     """Return the parameters with one of them set, in its place if it was there, else at the end."""
+    if params.lower().find(name) < 0:
+        return b"%b;%b=%b" % (params, name, value)
     done = False
 
     def replace(found: re.Match[bytes]) -> bytes:

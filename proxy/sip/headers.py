@@ -16,6 +16,8 @@ _VIA = re.compile(
     rb"((?:;.*)?)",
     re.IGNORECASE | re.DOTALL,
 )
+_PROTOCOLS = {b"SIP/2.0/" + name: name for name in (b"UDP", b"TCP", b"TLS", b"WS", b"WSS")}
+_SENT_BY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?::([0-9]{1,5}))?")
 # What is not quoted in a display name are words: *(token LWS), and what people write in their own alphabet.
 _NAME_ADDR = re.compile(rb'((?:"(?:[^"\\]|\\.)*"|[^"<,;:@])*<)([^<>]*)(>.*)', re.DOTALL)
 _CSEQ = re.compile(rb"([0-9]{1,10})\s+([A-Za-z0-9\-.!%*_+`'~]+)")
@@ -25,35 +27,42 @@ MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5
 
 @dataclass(slots=True)
 class Via:
-    """One Via value (§20.42)."""
+    """One Via value (§20.42). Shared by all who ask for the same text, and never changed."""
 
     transport: bytes
     host: bytes
     port: int | None
     params: bytes
-    version: bytes = b"2.0"
+    version: bytes
+    sent_by: tuple[str, int]  # host and port as the sender wrote them; the port is 5060 when he wrote none
+    branch: bytes  # b"" where there is none
 
     def encode(self) -> bytes:
         """Return the value as bytes."""
+        return self.with_params(self.params)
+
+    def with_params(self, params: bytes) -> bytes:
+        """Return the value as bytes, with other parameters."""
         port = b"" if self.port is None else b":%d" % self.port
-        return b"SIP/%b/%b %b%b%b" % (self.version, self.transport, self.host, port, self.params)
+        return b"SIP/%b/%b %b%b%b" % (self.version, self.transport, self.host, port, params)
 
     def param(self, name: bytes) -> bytes | None:
         """Return a parameter's value; b"" without a value, None when absent."""
         return grammar.param(self.params, name)
 
-    def sent_by(self) -> tuple[str, int]:
-        """Return (host, port) as the sender wrote them; the port is 5060 when he wrote none."""
-        return grammar.host_text(self.host), self.port or DEFAULT_PORT
 
 
 @dataclass(slots=True)
 class NameAddr:
-    """A From, To, Contact or Route value: `before` + URI + `after` are its bytes; header parameters are in `after`."""
+    """A From, To, Contact or Route value: `before` + URI + `after` are its bytes; header parameters are in `after`.
+
+    Shared by all who ask for the same text, and never changed.
+    """
 
     before: bytes
     uri: bytes
     after: bytes
+    tag: bytes | None  # of a From or To; None where there is none
 
     def encode(self) -> bytes:
         """Return the value as bytes."""
@@ -66,7 +75,7 @@ class NameAddr:
     def parsed_or_none(self) -> Uri | None:
         """Return the URI in its parts; None when it is none of ours to read: another scheme, or malformed."""
         try:
-            return parse_uri(self.uri)
+            return self.parsed()
         except SipError:
             return None
 
@@ -77,15 +86,45 @@ class NameAddr:
 
 def parse_via(text: bytes, any_version: bool = False) -> Via:
     """Return one Via value. Raises SipError 400; `any_version` lets a request of another SIP be told 505."""
-    found = _VIA.fullmatch(text)
-    if found is None or (found[1] != b"2.0" and not any_version):
+    via = _parse_via(text)
+    if via.version != b"2.0" and not any_version:
         raise SipError(400, b"Bad Via")
-    port = None if found[4] is None else grammar.decimal(found[4], 65535)
-    if port == 0 or (found[4] is not None and port is None):
-        raise SipError(400, b"Bad Via")
-    return Via(found[2], found[3], port, found[5], found[1])
+    return via
 
 
+@grammar.remembered
+def _parse_via(text: bytes) -> Via:
+    protocol, _, rest = text.partition(b" ")
+    transport = _PROTOCOLS.get(protocol)
+    where, semicolon, params = rest.partition(b";")
+    if transport is not None and _SENT_BY.fullmatch(where) is not None:  # the usual spelling
+        version, params = b"2.0", semicolon + params
+    else:
+        found = _VIA.fullmatch(text)
+        if found is None:
+            raise SipError(400, b"Bad Via")
+        version, transport, params = found[1], found[2], found[5]
+        where = found[3] if found[4] is None else b"%b:%b" % found.group(3, 4)
+    host, port = _sent_by(where)
+    return Via(
+        transport, host, port, params, version, (grammar.host_text(host), port or DEFAULT_PORT),
+        grammar.param(params, b"branch") or b"",
+    )  # fmt: skip
+
+
+@grammar.remembered
+def _sent_by(text: bytes) -> tuple[bytes, int | None]:
+    """Return host and port of a sent-by that is well spelled. Raises SipError 400."""
+    host, colon, digits = text.rpartition(b":")
+    if not colon or digits.endswith(b"]"):
+        return text, None
+    port = grammar.decimal(digits, 65535)
+    if not port:
+        raise SipError(400, b"Bad Via")
+    return host, port
+
+
+@grammar.remembered
 def parse_name_addr(text: bytes) -> NameAddr:
     """Return a name-addr or addr-spec value. Raises SipError 400.
 
@@ -93,13 +132,15 @@ def parse_name_addr(text: bytes) -> NameAddr:
     """
     found = _NAME_ADDR.fullmatch(text)
     if found is not None:
-        return NameAddr(found[1], found[2].strip(), found[3])
+        before, uri, after = found.groups()
+        return NameAddr(before, uri.strip(), after, grammar.param(after, b"tag"))
     if b"<" in text or b">" in text or b'"' in text:
         raise SipError(400, b"Bad Address")
     uri, semicolon, params = text.partition(b";")
-    return NameAddr(b"", uri.strip(), semicolon + params)
+    return NameAddr(b"", uri.strip(), semicolon + params, grammar.param(semicolon + params, b"tag"))
 
 
+@grammar.remembered
 def parse_cseq(text: bytes) -> tuple[int, bytes]:
     """Return (number, method). Raises SipError 400."""
     found = _CSEQ.fullmatch(text)

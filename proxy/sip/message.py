@@ -6,27 +6,45 @@ does not rebuild messages. Values are interpreted when somebody asks for them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from proxy.sip import grammar
 
-_FOLD = (b"\r\n ", b"\r\n\t")
+_FOLDS = (b"\r\n ", b"\r\n\t")
+
+
+def unfolded(text: bytes) -> bytes:
+    """Return a header's value as one line, stripped of white space."""
+    if grammar.CR in text:
+        for fold in _FOLDS:
+            text = text.replace(fold, b" ")
+    return text.strip()
+
+
+_COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq", b"timestamp"))  # from a request into its answer
 
 
 class Message:
     """Start line, header lines, body.
 
     `lines[i]` is a header line as it came, without its final CRLF, folds included; `keys[i]` is its long name in lower
-    case, b"" where the line has none. `defect` says in a few words what is wrong with the head, if anything is.
+    case, b"" where the line has none. `first` has the value of the first line of each key, unfolded and stripped, and
+    `header(key)` returns it, or None. `defect` says in a few words what is wrong with the head, if anything is.
     """
 
-    __slots__ = ("_values", "body", "defect", "keys", "lines", "start")
+    __slots__ = ("_first", "_values", "body", "defect", "header", "keys", "lines", "start")
 
-    def __init__(self, start: bytes, lines: list[bytes], keys: list[bytes], body: bytes) -> None:
+    def __init__(
+        self, start: bytes, lines: list[bytes], keys: list[bytes], first: dict[bytes, bytes], body: bytes
+    ) -> None:
         self.start = start
         self.lines = lines
         self.keys = keys
         self.body = body
         self.defect: bytes | None = None
+        self._first = first
         self._values: dict[bytes, list[bytes]] = {}
+        self.header: Callable[[bytes], bytes | None] = first.get  # asked for twenty times a message
 
     def encode(self) -> bytes:
         """Return the message as bytes."""
@@ -38,20 +56,16 @@ class Message:
         """Return how many lines have this key."""
         return self.keys.count(key)
 
-    def header(self, key: bytes) -> bytes | None:
-        """Return the value of the first line with this key, unfolded and stripped; None when there is none."""
-        try:
-            return self._text(self.keys.index(key))
-        except ValueError:
-            return None
-
     def values(self, key: bytes) -> list[bytes]:
         """Return the comma-separated values of all lines with this key, in order. Not to be changed by the caller."""
         values = self._values.get(key)
         if values is None:
-            values = []
-            for index, found in enumerate(self.keys):
-                if found == key:
+            text = self.header(key)
+            values = [] if text is None else grammar.split_values(text)
+            index = -1
+            for number in range(self.keys.count(key)):
+                index = self.keys.index(key, index + 1)
+                if number:
                     values += grammar.split_values(self._text(index))
             self._values[key] = values
         return values
@@ -61,26 +75,34 @@ class Message:
         values = self.values(key)
         return values[0] if values else None
 
+    def only(self, key: bytes) -> bytes | None:
+        """Return the value of this key when there is exactly one."""
+        text = self.header(key)
+        if text is None or (grammar.COMMA not in text and self.keys.count(key) == 1):
+            return text
+        values = self.values(key)
+        return values[0] if len(values) == 1 else None
+
     # Editing
 
     def set(self, name: bytes, value: bytes) -> None:
         """Give the first line with this name another value, or add a line at the end of the head."""
         key = name.lower()
         line = b"%b: %b" % (name, value)
-        self._values.pop(key, None)
         if key in self.keys:
             self.lines[self.keys.index(key)] = line
         else:
             self.keys.append(key)
             self.lines.append(line)
+        self._edited(key, value)
 
     def push(self, name: bytes, value: bytes) -> None:
         """Put a value above all others of this name, in a line of its own."""
         key = name.lower()
-        self._values.pop(key, None)
         index = self.keys.index(key) if key in self.keys else self._below_vias()
         self.keys.insert(index, key)
         self.lines.insert(index, b"%b: %b" % (name, value))
+        self._edited(key, value)
 
     def replace_top(self, name: bytes, value: bytes) -> None:
         """Replace the first value of this name; what follows it in the same line stays there."""
@@ -99,31 +121,46 @@ class Message:
             del self.keys[found], self.lines[found]
         self.keys[index:index] = [key] * len(values)
         self.lines[index:index] = [b"%b: %b" % (name, value) for value in values]
-        self._values.pop(key, None)
+        self._edited(key, values[0] if values else None)
 
     def remove_line(self, index: int) -> None:
         """Remove one line."""
-        self._values.pop(self.keys[index], None)
-        del self.keys[index], self.lines[index]
+        key = self.keys.pop(index)
+        del self.lines[index]
+        self._edited(key, None)
 
     def _edit_top(self, name: bytes, values: list[bytes]) -> None:
         key = name.lower()
         index = self.keys.index(key)
+        if grammar.COMMA not in self.lines[index]:  # the only value of its line
+            if values:
+                self.lines[index] = b"%b: %b" % (name, values[0])
+                self._edited(key, values[0])
+            else:
+                del self.keys[index], self.lines[index]
+                self._edited(key, None)
+            return
         while not (found := grammar.split_values(self._text(index))):  # a line of commas alone bears no value
             index = self.keys.index(key, index + 1)
         values = values + found[1:]
-        self._values.pop(key, None)
         if values:
             self.lines[index] = b"%b: %b" % (name, b", ".join(values))
         else:
             del self.keys[index], self.lines[index]
+        self._edited(key, None)
+
+    def _edited(self, key: bytes, first: bytes | None) -> None:
+        """Forget what was read of a header; `first` is the value of its first line now, None: see for yourself."""
+        self._values.pop(key, None)
+        if first is not None:
+            self._first[key] = first
+        elif key in self.keys:
+            self._first[key] = self._text(self.keys.index(key))
+        else:
+            self._first.pop(key, None)
 
     def _text(self, index: int) -> bytes:
-        text = self.lines[index].partition(b":")[2]
-        if b"\r\n" in text:
-            for fold in _FOLD:
-                text = text.replace(fold, b" ")
-        return text.strip()
+        return unfolded(self.lines[index].partition(b":")[2])
 
     def _below_vias(self) -> int:
         """A new Record-Route or Route stands below the Vias, where readers look for it."""
@@ -139,16 +176,19 @@ class Request(Message):
     __slots__ = ("method", "uri", "version")
 
     def __init__(
-        self, method: bytes, uri: bytes, version: bytes, lines: list[bytes], keys: list[bytes], body: bytes
-    ) -> None:
-        super().__init__(b"%b %b %b" % (method, uri, version), lines, keys, body)
+        self, method: bytes, uri: bytes, version: bytes, lines: list[bytes], keys: list[bytes],
+        first: dict[bytes, bytes], body: bytes,
+    ) -> None:  # fmt: skip
+        super().__init__(b"%b %b %b" % (method, uri, version), lines, keys, first, body)
         self.method = method
         self.uri = uri
         self.version = version
 
     def copy(self) -> Request:
         """Return a request that can be edited without changing this one."""
-        return Request(self.method, self.uri, self.version, self.lines.copy(), self.keys.copy(), self.body)
+        return Request(
+            self.method, self.uri, self.version, self.lines.copy(), self.keys.copy(), self._first.copy(), self.body
+        )
 
     def set_uri(self, uri: bytes) -> None:
         """Replace the Request-URI."""
@@ -161,8 +201,10 @@ class Response(Message):
 
     __slots__ = ("status",)
 
-    def __init__(self, start: bytes, status: int, lines: list[bytes], keys: list[bytes], body: bytes) -> None:
-        super().__init__(start, lines, keys, body)
+    def __init__(
+        self, start: bytes, status: int, lines: list[bytes], keys: list[bytes], first: dict[bytes, bytes], body: bytes
+    ) -> None:
+        super().__init__(start, lines, keys, first, body)
         self.status = status
 
 
@@ -175,20 +217,21 @@ def answer(
     """
     lines: list[bytes] = []
     keys: list[bytes] = []
+    first: dict[bytes, bytes] = {}
     for key, line in zip(request.keys, request.lines, strict=True):
-        if key in {b"via", b"from", b"call-id", b"cseq"}:
-            lines.append(line)
-            keys.append(key)
-        elif key == b"to" and b"to" not in keys:
-            params = line.rpartition(b">")[2] if b">" in line else line
-            if to_tag is not None and grammar.param(params, b"tag") is None:
-                line = b"%b;tag=%b" % (line, to_tag)
-            lines.append(line)
-            keys.append(key)
-        elif key == b"timestamp" and status == 100:
-            lines.append(line)
-            keys.append(key)
+        if key not in _COPIED or (key == b"to" and key in first) or (key == b"timestamp" and status != 100):
+            continue
+        tag = b""
+        if key == b"to" and to_tag is not None:
+            params = line.rpartition(b">")[2] if grammar.GREATER in line else line
+            if grammar.param(params, b"tag") is None:
+                tag = b";tag=" + to_tag
+        lines.append(line + tag)
+        keys.append(key)
+        first.setdefault(key, (request.header(key) or b"") + tag)
     for name, value in (*headers, (b"Content-Length", b"0")):
+        key = name.lower()
         lines.append(b"%b: %b" % (name, value))
-        keys.append(name.lower())
-    return Response(b"SIP/2.0 %d %b" % (status, reason), status, lines, keys, b"")
+        keys.append(key)
+        first.setdefault(key, value)
+    return Response(b"SIP/2.0 %d %b" % (status, reason), status, lines, keys, first, b"")

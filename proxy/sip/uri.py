@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
@@ -26,7 +26,10 @@ _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 @dataclass(slots=True)
 class Uri:
-    """One URI in its parts. `params` begins with b";" and `headers` with b"?", where there are any."""
+    """One URI in its parts. `params` begins with b";" and `headers` with b"?", where there are any.
+
+    Shared by all who ask for the same text, and never changed.
+    """
 
     scheme: bytes
     user: bytes | None  # userinfo as written, escapes and password included
@@ -34,6 +37,16 @@ class Uri:
     port: int | None
     params: bytes
     headers: bytes
+    address: tuple[str, int] = field(init=False, compare=False)  # where requests go when the host is a literal
+
+    def __post_init__(self) -> None:
+        """Work out the address: nearly everybody asks for it."""
+        port = self.port or (TLS_PORT if self.is_secure() else DEFAULT_PORT)
+        self.address = grammar.host_text(self.host), port
+
+    def __str__(self) -> str:
+        """Return the URI for people."""
+        return self.encode().decode("utf-8", "backslashreplace")
 
     def encode(self) -> bytes:
         """Return the URI as bytes."""
@@ -44,19 +57,15 @@ class Uri:
         """Return b"host" or b"host:port", as written."""
         return self.host if self.port is None else b"%b:%d" % (self.host, self.port)
 
-    def address(self) -> tuple[str, int]:
-        """Return where a request for this URI goes when the host is a literal: (host, port)."""
-        return grammar.host_text(self.host), self.port or (TLS_PORT if self.is_secure() else DEFAULT_PORT)
-
     def is_secure(self) -> bool:
         """Say whether only TLS will do: sips, or transport=tls (RFC 3261 §26.2.2)."""
         if self.scheme[3:]:
             return True
-        return b"ransport" in self.params.lower() and (self.param(b"transport") or b"").lower() == b"tls"
+        return (self.param(b"transport") or b"").lower() == b"tls"
 
     def plain_user(self) -> bytes | None:
         """Return the user part as it is compared (§19.1.4): escapes undone, the password left out."""
-        if self.user is None or (b"%" not in self.user and b":" not in self.user):
+        if self.user is None or (grammar.PERCENT not in self.user and grammar.COLON not in self.user):
             return self.user
         return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), self.user.partition(b":")[0])
 
@@ -90,6 +99,7 @@ def scheme_of(text: bytes) -> bytes:
     return found[1].lower()
 
 
+@grammar.remembered
 def parse_uri(text: bytes) -> Uri:
     """Return a sip or sips URI in its parts. Raises SipError 400, or 416 for another scheme."""
     if scheme_of(text) not in {b"sip", b"sips"}:

@@ -310,7 +310,7 @@ class Dialog:
 
     def first_hop(self) -> Address:
         """Return where its requests go: to the first Route, else to the target."""
-        return parse_name_addr(self.routes[0] if self.routes else b"<%b>" % self.target).parsed().address()
+        return parse_name_addr(self.routes[0] if self.routes else b"<%b>" % self.target).parsed().address
 
 
 def alice() -> Phone:

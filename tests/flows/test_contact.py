@@ -23,7 +23,7 @@ def invite_of(ladder: Ladder, given: bytes | None = None, phone: Phone | None = 
 def test_the_contact_of_a_dialog_is_made_public_in_the_request_and_restored_on_the_way_back(method: bytes) -> None:
     ladder, phone, far = Ladder(mapping=MAPPED_BOB), alice(), bob()
     sent = ladder.one(phone.request(method, far.aor), phone.seen)
-    assert contact(sent).address() == phone.seen
+    assert contact(sent).address == phone.seen
     assert contact(sent).user == b"alice"
     back = ladder.one(far.request(b"NOTIFY", contact(sent).encode(), to=sent.header("From")), far.seen)
     assert (back.to, back.start) == (phone.seen, b"NOTIFY %b SIP/2.0" % phone.contact)
@@ -38,7 +38,7 @@ def test_the_contact_of_a_dialog_is_made_public_in_1xx_and_2xx(method: bytes, st
     ladder.one(phone.register(), phone.seen)
     request = ladder.one(far.request(method, phone.aor), far.seen)
     answer = ladder.one(phone.answer(request, status), phone.seen)
-    assert contact(answer).address() == phone.seen
+    assert contact(answer).address == phone.seen
     back = ladder.one(far.request(b"BYE", contact(answer).encode()), far.seen)
     assert back.start == b"BYE %b SIP/2.0" % phone.contact
 
@@ -93,7 +93,7 @@ def test_a_contact_that_is_no_dialogs_is_not_touched(method: bytes) -> None:
 def test_the_phone_sees_its_own_contact_byte_for_byte(own: bytes) -> None:
     ladder, phone, far = Ladder(mapping=MAPPED_BOB), alice(), bob()
     invite = invite_of(ladder, b'"A, <b>" <' + own + b">;+sip.instance=\"<urn:x>\"")
-    assert contact(invite).address() == phone.seen
+    assert contact(invite).address == phone.seen
     assert invite.values("Contact")[0].startswith(b'"A, <b>" <')
     assert invite.values("Contact")[0].endswith(b">;+sip.instance=\"<urn:x>\"")
     bye = ladder.one(Dialog.of_callee(far, invite).request(b"BYE"), far.seen)
@@ -136,7 +136,7 @@ def test_a_stale_alias_that_the_phone_echoes_is_replaced_and_never_doubled() -> 
     assert again == first
     moved = ladder.one(phone.request(b"INVITE", bob().aor, contact=first), ("198.51.100.20", 41111))
     assert moved.values("Contact")[0].count(b";behind=") == 1
-    assert contact(moved).address() == ("198.51.100.20", 41111)
+    assert contact(moved).address == ("198.51.100.20", 41111)
 
 
 @pytest.mark.parametrize(

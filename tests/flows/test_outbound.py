@@ -197,7 +197,7 @@ def test_a_register_that_passes_us_gets_our_path_and_the_flow_is_found_again(eac
     sent = forwarded(ladder, each)
     (path,) = sent.values("Path")
     uri = parse_name_addr(path).parsed()
-    assert (uri.address(), uri.param(b"lr"), uri.param(b"ob")) == (ladder.here, b"", b"")
+    assert (uri.address, uri.param(b"lr"), uri.param(b"ob")) == (ladder.here, b"", b"")
     assert sent.values("Contact") == [contact(each)]
     assert sent.header("Record-Route") is None
     (invite,) = ladder.send(back(path, each.contact), REGISTRAR)

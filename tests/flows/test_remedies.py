@@ -92,5 +92,5 @@ def test_every_remedy_leaves_the_others_alone() -> None:
         sent = invite(Ladder({off}, MAPPED_BOB))
         assert (sent.via(1).param(b"received") is None) == (off == "received")
         assert (sent.via(1).param(b"rport") == b"") == (off == "rport")
-        assert (parse_name_addr(sent.values("Contact")[0]).parsed().address() == alice().own) == (off == "contact")
+        assert (parse_name_addr(sent.values("Contact")[0]).parsed().address == alice().own) == (off == "contact")
         assert (sent.values("Record-Route") == []) == (off == "record_route")

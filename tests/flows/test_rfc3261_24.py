@@ -134,4 +134,4 @@ def test_our_record_route_names_our_address() -> None:
     proxy.one(wire(REGISTER), BOB)
     invite = proxy.one(wire(INVITE), ATLANTA)
     ours = parse_name_addr(invite.values("Record-Route")[0]).parsed()
-    assert (ours.address(), ours.param(b"lr")) == (proxy.here, b"")
+    assert (ours.address, ours.param(b"lr")) == (proxy.here, b"")

@@ -57,14 +57,14 @@ def test_a_call_from_any_transport_and_ip_version_to_any_other(
     ends = [ladder.flow(each.seen, each.transport) for each in (callee, caller)]
     routes = [parse_name_addr(value).parsed() for value in invite.values("Record-Route")]
     if transports[0] == transports[1] and versions[0] == versions[1]:
-        assert [route.address() for route in routes] == [ends[0].local]
+        assert [route.address for route in routes] == [ends[0].local]
         assert routes[0].param(b"r2") is None
     else:
-        assert [route.address() for route in routes] == [end.local for end in ends]  # the callee's side above
+        assert [route.address for route in routes] == [end.local for end in ends]  # the callee's side above
         assert [route.param(b"transport") or b"udp" for route in routes] == [end.transport.encode() for end in ends]
         assert all(route.param(b"r2") == b"on" and route.param(b"lr") == b"" for route in routes)
     top = parse_via(invite.values("Via")[0])
-    assert (top.transport, top.sent_by()) == (ends[0].transport.upper().encode(), ends[0].local)
+    assert (top.transport, top.sent_by) == (ends[0].transport.upper().encode(), ends[0].local)
     hang_up(ladder, Dialog.of_caller(caller, ok), callee)
     ladder = Ladder(transports=("udp", "tcp", "tls"), also=V6)
     invite, ok = call(ladder, caller, callee)

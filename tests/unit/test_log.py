@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from io import StringIO
 
 from proxy.log import FIELD_CHARACTERS, STRANGERS_LINES_PER_S, Log
@@ -55,3 +56,30 @@ def test_events_are_silent_below_the_level_and_plain_lines_are_not() -> None:
     written.line("said anyway")
     assert stream.getvalue() == "said anyway\n"
     assert not written.enabled
+
+
+def test_events_wait_for_one_another_and_plain_lines_for_nothing() -> None:
+    written, stream, _ = log()
+    asked: list[Callable[[], None]] = []
+    written.later = lambda seconds, action: asked.append(action)
+    for number in range(3):
+        written.event("x", {"number": number})
+    assert (stream.getvalue(), len(asked)) == ("", 1)
+    asked.pop()()
+    assert stream.getvalue() == "x number=0\nx number=1\nx number=2\n"
+    written.event("y", {})
+    written.line("at once, in its place")
+    assert stream.getvalue().endswith("\ny \nat once, in its place\n")
+    asked.pop()()
+    written.event("z", {})
+    assert len(asked) == 1  # asks again
+
+
+def test_lines_that_cannot_be_written_are_counted() -> None:
+    written, stream, _ = log()
+    stream.close()
+    written.later = lambda seconds, action: None
+    written.event("x", {})
+    written.event("y", {})
+    written.flush()
+    assert written.lost == 2

@@ -293,14 +293,14 @@ def assert_untouched(sent: Request, arrived: Request, is_by_route: bool) -> None
         assert (after.scheme, after.user, after.params, after.headers) == (
             before.scheme, before.user, before.params, b""
         )  # fmt: skip
-        assert after.address()[0] == "127.0.0.1"
+        assert after.address[0] == "127.0.0.1"
     kept = [line for key, line in zip(sent.keys, sent.lines, strict=True) if key not in EDITED]
     assert [line for key, line in zip(arrived.keys, arrived.lines, strict=True) if key not in EDITED] == kept
     vias, ours = sent.values(b"via"), arrived.values(b"via")
     assert ours[2:] == vias[1:]
     top, stamped = parse_via(vias[0]), parse_via(ours[1])
-    assert (stamped.transport, stamped.sent_by(), stamped.param(b"branch")) == (
-        top.transport, top.sent_by(), top.param(b"branch")
+    assert (stamped.transport, stamped.sent_by, stamped.param(b"branch")) == (
+        top.transport, top.sent_by, top.param(b"branch")
     )  # fmt: skip
     for old, new in zip(sent.values(b"contact"), arrived.values(b"contact"), strict=True):
         was, now = parse_name_addr(old), parse_name_addr(new)

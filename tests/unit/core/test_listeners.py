@@ -38,7 +38,7 @@ def test_here_is_an_address_and_port_and_a_host_is_an_address() -> None:
 )
 def test_a_via_names_the_transport_and_the_end_that_is_ours(flow: Flow, value: bytes) -> None:
     assert ALL.via(flow, b"b") == value
-    assert parse_via(value).sent_by() == flow.local
+    assert parse_via(value).sent_by == flow.local
     assert ALL.has(flow)
 
 
@@ -62,7 +62,7 @@ def test_a_flow_whose_listener_is_gone_is_told_apart() -> None:
 def test_a_route_brings_requests_back_to_our_end_of_the_flow(flow: Flow, secure: bool, value: bytes) -> None:
     assert ALL.route(flow, b";d=t", secure) == value
     uri = parse_name_addr(value).parsed()
-    assert uri.address() == flow.local
+    assert uri.address == flow.local
     assert (transport_of(uri) or "udp") == flow.transport
 
 

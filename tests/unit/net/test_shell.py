@@ -99,16 +99,22 @@ class Phone:
 class House:
     """A proxy that runs in this process."""
 
-    def __init__(self, shell: Shell, local: Address, said: io.StringIO, stack: contextlib.ExitStack) -> None:
+    def __init__(self, shell: Shell, local: Address, log: Log, said: io.StringIO, stack: contextlib.ExitStack) -> None:
         self.shell = shell
+        self.log = log
         self.local = local
-        self.said = said
+        self._said = said
         self._stack = stack
 
     def phone(self) -> Phone:
         made = Phone(self.local)
         self._stack.enter_context(made.socket)
         return made
+
+    def heard(self) -> str:
+        """What the log says, and what waits to be written."""
+        self.log.flush()
+        return self._said.getvalue()
 
     def metric(self, name: str) -> float:
         page = self.shell.pages()["/metrics"]()[2]
@@ -129,13 +135,14 @@ async def house(store: Store | None = None, dns: Address = ("127.0.0.1", 9), **s
         loop, said = asyncio.get_running_loop(), io.StringIO()
         resolver = Resolver([dns], loop.time, ("udp",), timeout_s=0.1, attempts=1)
         engine = build_engine(told, KEY, location, sink)
-        shell = Shell(engine, Log("info", loop.time, said), resolver, store, durable_first=told.flush == 0)
+        log = Log("info", loop.time, said)
+        shell = Shell(engine, log, resolver, store, durable_first=told.flush == 0)
         shell.add_udp(udp, local)
         if store is not None:
             location.load(store.open(), shell.now())
         running = asyncio.create_task(shell.run(["ready"], lambda: ["reloaded"], 0))
         try:
-            yield House(shell, local, said, stack)
+            yield House(shell, local, log, said, stack)
         finally:
             shell.stop()
             await running
@@ -183,7 +190,7 @@ def test_what_is_noted_is_logged_in_that_order_too() -> None:
             phone.register("bob")
             phone.say("OPTIONS", "sip:a@elsewhere.invalid")
             assert [await phone.what(), await phone.what()] == ["200 REGISTER", "403 OPTIONS"]
-            ready, *events = here.said.getvalue().splitlines()
+            ready, *events = here.heard().splitlines()
             assert ready == "ready"
             assert [event.split()[0] for event in events] == ["binding-saved", "request-refused"]
 
@@ -265,8 +272,8 @@ def test_a_datagram_that_cannot_be_sent_comes_back_to_the_engine() -> None:
             assert isinstance(answer, Response)
             assert answer.status in {430, 480, 503}
             assert here.metric("send_failures_total") == 1
-            assert "send-failed" in here.said.getvalue()
-            assert "why=Message_too_long" in here.said.getvalue()
+            assert "send-failed" in here.heard()
+            assert "why=Message_too_long" in here.heard()
 
     run(test())
 
@@ -317,13 +324,13 @@ def test_an_engine_that_raises_costs_one_message_and_is_counted() -> None:
             phone.options()
             assert await phone.what() == "200 OPTIONS"
             assert here.metric("internal_errors_total") == 1
-            (line,) = [line for line in here.said.getvalue().splitlines() if line.startswith("internal-error ")]
+            (line,) = [line for line in here.heard().splitlines() if line.startswith("internal-error ")]
             assert "ArithmeticError" in line
             assert phone.own in line
             phone.invite("bob")
             assert await phone.what() == "404 INVITE"
             assert here.metric("internal_errors_total") == 1
-            (line,) = [line for line in here.said.getvalue().splitlines() if line.startswith("internal-error ")]
+            (line,) = [line for line in here.heard().splitlines() if line.startswith("internal-error ")]
             assert "ArithmeticError" in line
             assert phone.own in line
             engine.policy.is_allowed = sound
@@ -393,7 +400,7 @@ def test_a_name_that_is_not_found_and_servers_that_keep_silent_are_told_apart(mo
                 phone.say("OPTIONS", "sip:bob@far.example:5099")
                 assert await phone.what() == f"{status} OPTIONS"
                 assert server.asked == 1
-                assert f"name-un{'known' if status == 502 else 'answered'} host=far.example" in here.said.getvalue()
+                assert f"name-un{'known' if status == 502 else 'answered'} host=far.example" in here.heard()
 
     run(test())
 
@@ -428,7 +435,7 @@ def test_the_binding_of_a_flow_is_shown_and_a_stop_says_what_was_counted() -> No
             assert f'"flow": "udp:{phone.own}"' in text
             assert here.shell.pages()["/healthz"]()[0] == 200
         assert here.shell.pages()["/healthz"]()[0] == 503
-        assert here.said.getvalue().splitlines()[-1] == "SIP proxy stopped registrations=1 requests=1"
+        assert here.heard().splitlines()[-1] == "SIP proxy stopped registrations=1 requests=1"
 
     run(test())
 

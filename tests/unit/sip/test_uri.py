@@ -34,8 +34,8 @@ def test_a_uri_comes_apart() -> None:
 
 
 def test_the_port_is_5060_when_none_is_written() -> None:
-    assert parse_uri(b"sip:a@10.0.0.1").address() == ("10.0.0.1", 5060)
-    assert parse_uri(b"sip:a@[::1]:99").address() == ("::1", 99)
+    assert parse_uri(b"sip:a@10.0.0.1").address == ("10.0.0.1", 5060)
+    assert parse_uri(b"sip:a@[::1]:99").address == ("::1", 99)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_hostport_comes_apart() -> None:
 def test_an_address_is_in_one_spelling_and_its_port_is_that_of_its_transport(
     text: bytes, address: tuple[str, int]
 ) -> None:
-    assert parse_uri(text).address() == address
+    assert parse_uri(text).address == address
     assert parse_uri(text).encode() == text
 
 
