@@ -24,7 +24,7 @@ from proxy.core.listeners import Listeners
 from proxy.core.location import Location
 from proxy.core.remedies import Remedies
 from proxy.core.route import Router
-from proxy.core.signer import Signer
+from proxy.core.signer import SIGNATURE_BYTES, Signer
 from proxy.core.target import Target
 from proxy.core.transaction import ACCEPTED, ACK, REQUEST, Times
 from proxy.core.transactions import MAGIC, Transactions, client_key, input_of, server_key
@@ -204,7 +204,9 @@ class Engine:
             natted = True
         else:
             natted = False
-        groups = [list(group) for _, group in groupby(targets, key=lambda target: target.q)]
+        groups = [targets]
+        if len(targets) > 1:
+            groups = [list(group) for _, group in groupby(targets, key=lambda target: target.q)]
         self._share_breadth(request, max(map(len, groups)))
         route.decrement_max_forwards(request)
         server = self.transactions.serve(key, request, back, None, size)
@@ -300,7 +302,7 @@ class Engine:
     def _acknowledge(self, request: Request, came: Via, answer_to: Address, flow: Flow, now: float) -> None:
         """An ACK that no transaction waits for: for an answer of our own, or for a 2xx, end to end. Raises SipError."""
         uri = validate.validate(request)
-        if self._tag(request) == _to_tag(request):
+        if self._is_tag(_to_tag(request), request):
             return
         base = MAGIC + self._sign_branch(request, came.branch, answer_to)
         targets, _ = self._targets(request, uri, flow, now)
@@ -315,6 +317,8 @@ class Engine:
         is_too_much = (
             self.is_draining or transactions.pending >= most or transactions.pending_bytes >= PENDING_BYTES * most
         )
+        if not is_too_much and len(transactions) < LINGERING * most:
+            return
         is_far_too_much = (
             transactions.pending >= most + max(most, IN_DIALOG) or len(transactions) >= LINGERING * max(most, IN_DIALOG)
         )
@@ -327,8 +331,10 @@ class Engine:
 
         With another Request-URI or Route it is a spiral, and fine.
         """
+        if request.only(b"via") is not None:
+            return
         vias = request.values(b"via")
-        for number in range(1, len(vias) - 1):  # two at the least: ours, and one below
+        for number in range(1, len(vias) - 1):
             via = parse_via(vias[number])
             if self._listeners.is_here(via.sent_by):
                 below = parse_via(vias[number + 1])
@@ -380,19 +386,19 @@ class Engine:
         self.counts["responses"] += 1
         validate.check_head(response)
         framing.cut_body(response)
-        vias = response.values(b"via")
-        if not vias:
+        top = response.top(b"via")
+        if top is None:
             raise SipError(400, b"No Via")
-        ours = parse_via(vias[0])
+        ours = parse_via(top)
         if not self._listeners.is_here(ours.sent_by):
             self._drop("foreign-response", flow, "the top Via is not ours")
             return
         method = parse_cseq(response.header(b"cseq") or b"")[1]
         client = self.transactions.clients.get(client_key(ours.branch, method))
         if client is None:
-            if len(vias) > 1 or method != b"OPTIONS" or not self.keepalive.answered(response, flow):
+            if response.only(b"via") is None or method != b"OPTIONS" or not self.keepalive.answered(response, flow):
                 self._drop("stray-response", flow, f"{response.status} belongs to no transaction")
-        elif len(vias) < 2 and method != b"CANCEL":
+        elif response.only(b"via") is not None and method != b"CANCEL":
             self._drop("bad-response", flow, "no Via below ours")
         else:
             client.step(input_of(response.status), now, response)
@@ -411,7 +417,7 @@ class Engine:
             below,
             b"%b:%d" % (host.encode("latin-1"), port),
             request.uri,
-            b",".join(request.values(b"route")),
+            request.only(b"route") or b",".join(request.values(b"route")),
             request.header(b"call-id") or b"",
             parse_name_addr(request.header(b"from") or b"").tag or b"",
             request.header(b"cseq") or b"",
@@ -420,6 +426,9 @@ class Engine:
     def _tag(self, request: Request) -> bytes:
         """Our To tag for this request: the same for every copy of it (§8.2.7)."""
         return self._signer.sign(b"tag", request.header(b"call-id") or b"", request.header(b"from") or b"")
+
+    def _is_tag(self, tag: bytes | None, request: Request) -> bool:
+        return tag is not None and len(tag) == SIGNATURE_BYTES and tag == self._tag(request)
 
     def _note(self, name: str, request: Request, **fields: object) -> None:
         self._sink.append(Note(name, {"call_id": request.header(b"call-id"), **fields}))

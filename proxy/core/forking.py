@@ -75,7 +75,7 @@ class Branch:
         if response.status < 200:
             self._provisional(response, now)
         elif response.status < 300:
-            self._finish(response)
+            self._finish(response.status)
             context.core.relay(self, response, now)
             context.succeeded(now)
         elif response.status == 503 and self.hops and not self.cancelled:
@@ -249,6 +249,8 @@ class ResponseContext:
                 others = [branch.final for branch in self.branches if branch is not best]
                 self.core.aggregate(best.final, [other for other in others if isinstance(other, Response)])
             self.core.relay(best, best.final, now)
+            for branch in self.branches:
+                branch.final = _status(branch.final)  # the responses themselves are of no more use
         else:
             # A 503 is about the next hop, not about us; so is a flow that failed, but to the proxy that chose it
             # (§16.7 step 6, RFC 5626 §5.3). Nor is somebody else's 408 to a non-INVITE passed on: it comes too late

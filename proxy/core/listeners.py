@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from proxy.core.flow import Address, Flow
@@ -23,7 +23,8 @@ class Listeners:
         self.all = list(listeners)
         if not self.all:
             raise ValueError("no listener")
-        self._addresses = {listener.local for listener in self.all}
+        # Says whether an address and port is one of ours; asked three times a message.
+        self.is_here: Callable[[Address], bool] = frozenset(listener.local for listener in self.all).__contains__
         self._hosts = {listener.local[0] for listener in self.all}
         self._via = {
             listener: b"SIP/2.0/%b %b;branch=" % (listener.transport.upper().encode(), hostport(listener.local))
@@ -36,10 +37,6 @@ class Listeners:
             )
             for listener in self.all
         }  # fmt: skip
-
-    def is_here(self, address: Address) -> bool:
-        """Say whether an address and port is one of ours."""
-        return address in self._addresses
 
     def is_host(self, host: str) -> bool:
         """Say whether an address is one of ours, whatever the port."""

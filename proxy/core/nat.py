@@ -13,7 +13,7 @@ from proxy.sip import grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import Via, parse_name_addr, parse_via
 from proxy.sip.message import Message, Request
-from proxy.sip.uri import Uri
+from proxy.sip.uri import Uri, parse_uri
 
 # The requests whose Contact is a dialog's; so are those of their 1xx and 2xx (RFC 3261 §12.1, 3311, 6665, 3515).
 CONTACT_METHODS = frozenset((b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY", b"REFER"))
@@ -102,7 +102,7 @@ def publish_contact(message: Message, flow: Flow, signer: Signer, now: float) ->
         params = grammar.with_param(params, b"transport", flow.transport.encode())
     alias = b"%b.%b" % (pack(own), signer.sign_until(now, b"contact", own, flow.transport.encode(), public))
     value = parse_name_addr(message.values(b"contact")[0])
-    uri = contact.at(public, grammar.with_param(params, ALIAS, alias)).encode()
+    uri = contact.at(public, b"%b;%b=%b" % (params, ALIAS, alias))
     if value.before:
         message.replace_top(b"Contact", value.before + uri + value.after)
     else:  # without angle brackets the parameter would be the header's, not the URI's
@@ -133,4 +133,4 @@ def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Add
         params = grammar.with_param(params, b"transport", transport) if transport else (
             grammar.without_param(params, b"transport")
         )
-    return uri.at(where, params), came_by.decode("ascii"), public
+    return parse_uri(uri.at(where, params)), came_by.decode("ascii"), public

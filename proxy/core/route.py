@@ -23,7 +23,7 @@ from proxy.sip.uri import Uri, parse_uri
 
 DIALOG = b"d"  # the parameter in our Record-Route that says, signed, that this dialog came through us
 MAX_TARGETS = 20  # of one request
-_NUMBERS = [b"%d" % number for number in range(256)]
+_ONE_LESS = {b"%d" % hops: b"%d" % (hops - 1) for hops in range(1, 256)}  # Max-Forwards, as nearly all write it
 
 
 @dataclass(slots=True, frozen=True)
@@ -58,7 +58,7 @@ class Router:
 
     def is_us(self, uri: Uri) -> bool:
         """Say whether a URI's host is one of our names, or our address and port."""
-        return uri.host.lower().rstrip(b".") in self._domains or self._listeners.is_here(uri.address)
+        return self._listeners.is_here(uri.address) or uri.host.lower().rstrip(b".") in self._domains
 
     def is_ours(self, uri: Uri) -> bool:
         """Say whether a URI's host is one of our names or addresses, whatever its port: an AOR has none."""
@@ -177,7 +177,7 @@ class Router:
         return Target(contact, hop, flow, binding.natted, binding.q, routes, (binding.aor, binding.id), is_ours=True)
 
     def _by_mapping(self, uri: Uri, mapped: MappedUser) -> Target:
-        target = uri.at(hostport((mapped.ip, mapped.port)), uri.params)
+        target = parse_uri(uri.at(hostport((mapped.ip, mapped.port)), uri.params))
         if mapped.nat_ip is None:
             return Target(target, target, is_ours=True)
         hole = (mapped.nat_ip, mapped.nat_port or mapped.port)
@@ -212,5 +212,6 @@ def vouched_hosts(token: bytes, signer: Signer, call_id: bytes, now: float) -> l
 
 def decrement_max_forwards(request: Request) -> None:
     """Count one hop; a request without the header gets 70 (§16.6 step 3)."""
-    hops = grammar.decimal(request.header(b"max-forwards") or b"71", 255) or 0
-    request.set(b"Max-Forwards", _NUMBERS[max(hops - 1, 0)])
+    given = request.header(b"max-forwards") or b"71"
+    less = _ONE_LESS.get(given) or b"%d" % max((grammar.decimal(given, 255) or 0) - 1, 0)
+    request.set(b"Max-Forwards", less)

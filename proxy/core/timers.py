@@ -20,14 +20,10 @@ class Timer:
 
     __slots__ = ("action", "argument", "deadline", "queue")
 
-    def __init__(
-        self, deadline: float, action: Callable[[Any, float], None], argument: object, queue: Queue
-    ) -> None:
-        self.deadline = deadline
-        self.action: Callable[[Any, float], None] | None = action
-        self.argument: object = argument
-        self.queue: Queue | None = queue
-        queue[self] = None
+    deadline: float
+    action: Callable[[Any, float], None] | None
+    argument: object
+    queue: Queue | None
 
     def cancel(self) -> None:
         """Never fire; what it held is let go at once."""
@@ -47,7 +43,10 @@ class Timers:
         queue = self._queues.get(delay)
         if queue is None:
             queue = self._queues[delay] = OrderedDict()
-        return Timer(now + delay, action, argument, queue)
+        timer = Timer()
+        timer.deadline, timer.action, timer.argument, timer.queue = now + delay, action, argument, queue
+        queue[timer] = None
+        return timer
 
     def next_deadline(self) -> float | None:
         """Return when the next timer fires, or None."""

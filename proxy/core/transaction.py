@@ -225,6 +225,13 @@ def let_go(transaction: Transaction, now: float, message: Message | None) -> Non
     transaction.request = None
 
 
+def let_go_of_all(transaction: Transaction, now: float, message: Message | None) -> None:
+    """Nor what was sent, where nothing is sent again. A stream may break under it, and be opened anew (§18.4)."""
+    transaction.request = None
+    if not transaction.is_reliable:
+        transaction.last = b""
+
+
 def end(transaction: Transaction, now: float, message: Message | None) -> None:
     """Leave the table and let go of everything."""
     stop(transaction, now, message)
@@ -252,13 +259,13 @@ INVITE_CLIENT: Table = {
         RETRANSMIT: (CALLING, (send, double)),  # Timer A
         TIMEOUT: (TERMINATED, (end, tell_timeout)),  # Timer B
         PROVISIONAL: (PROCEEDING, (stop, tell)),
-        SUCCESS: (ACCEPTED, (stop, let_go, give_up, tell)),  # Timer M
+        SUCCESS: (ACCEPTED, (stop, let_go_of_all, give_up, tell)),  # Timer M
         FAILURE: (COMPLETED, (acknowledge, _linger_d, tell)),  # Timer D
         ERROR: (TERMINATED, (end, tell_error)),
     },
     PROCEEDING: {
         PROVISIONAL: (PROCEEDING, (tell,)),
-        SUCCESS: (ACCEPTED, (let_go, give_up, tell)),
+        SUCCESS: (ACCEPTED, (let_go_of_all, give_up, tell)),
         FAILURE: (COMPLETED, (acknowledge, _linger_d, tell)),
     },
     COMPLETED: {
@@ -278,16 +285,16 @@ NON_INVITE_CLIENT: Table = {
         RETRANSMIT: (TRYING, (send, double_to_t2)),  # Timer E
         TIMEOUT: (TERMINATED, (end, tell_timeout)),  # Timer F
         PROVISIONAL: (PROCEEDING, (tell,)),
-        SUCCESS: (COMPLETED, (_linger_t4, tell)),  # Timer K
-        FAILURE: (COMPLETED, (_linger_t4, tell)),
+        SUCCESS: (COMPLETED, (let_go_of_all, _linger_t4, tell)),  # Timer K
+        FAILURE: (COMPLETED, (let_go_of_all, _linger_t4, tell)),
         ERROR: (TERMINATED, (end, tell_error)),
     },
     PROCEEDING: {
         RETRANSMIT: (PROCEEDING, (send, again_at_t2)),
         TIMEOUT: (TERMINATED, (end, tell_timeout)),
         PROVISIONAL: (PROCEEDING, (tell,)),
-        SUCCESS: (COMPLETED, (_linger_t4, tell)),
-        FAILURE: (COMPLETED, (_linger_t4, tell)),
+        SUCCESS: (COMPLETED, (let_go_of_all, _linger_t4, tell)),
+        FAILURE: (COMPLETED, (let_go_of_all, _linger_t4, tell)),
         ERROR: (TERMINATED, (end, tell_error)),
     },
     COMPLETED: {TIMEOUT: (TERMINATED, (end,))},
@@ -298,13 +305,13 @@ INVITE_SERVER: Table = {
     PROCEEDING: {
         REQUEST: (PROCEEDING, (send,)),
         PROVISIONAL: (PROCEEDING, (send,)),
-        SUCCESS: (ACCEPTED, (send, let_go, give_up)),  # Timer L
+        SUCCESS: (ACCEPTED, (send, let_go_of_all, give_up)),  # Timer L
         FAILURE: (COMPLETED, (send, let_go, run_retransmit, give_up)),  # Timers G and H
     },
     COMPLETED: {
         REQUEST: (COMPLETED, (send,)),
         RETRANSMIT: (COMPLETED, (send, double_to_t2)),
-        ACK: (CONFIRMED, (_linger_t4,)),  # Timer I
+        ACK: (CONFIRMED, (let_go_of_all, _linger_t4)),  # Timer I
         SUCCESS: (COMPLETED, (pass_by,)),  # RFC 3261 §16.7 step 5: a 2xx is forwarded, come when it may
         TIMEOUT: (TERMINATED, (end,)),
         ERROR: (TERMINATED, (end,)),

@@ -25,11 +25,11 @@ def validate(request: Request) -> Uri:
         raise SipError(505)
     if parse_cseq(request.header(b"cseq") or b"")[1] != request.method:
         raise SipError(400, b"CSeq Method Differs")
-    vias = request.values(b"via")
-    if vias and vias[0].find(b";;") >= 0:
+    if (request.top(b"via") or b"").find(b";;") >= 0:
         raise SipError(400, b"Bad Via")
-    if len(vias) > MAX_HOPS or len(request.values(b"route")) > MAX_HOPS:
-        raise SipError(400, b"Too Many Hops Listed")
+    for key in (b"via", b"route"):
+        if request.only(key) is None and len(request.values(key)) > MAX_HOPS:
+            raise SipError(400, b"Too Many Hops Listed")
     framing.cut_body(request)
     uri = parse_uri(request.uri)
     if uri.headers:
@@ -64,11 +64,15 @@ def check_head(message: Message) -> None:
     if len(message.lines) > MAX_HEADER_LINES:
         raise SipError(513)
     header, count = message.header, message.keys.count
-    for name, key in _ONCE:
-        if not header(key) or count(key) != 1:
-            raise SipError(400, b"Not Exactly One " + name)
-    if count(b"max-forwards") > 1:
-        raise SipError(400, b"Two Max-Forwards")
-    parse_name_addr(header(b"from") or b"")
-    parse_name_addr(header(b"to") or b"")
-    parse_cseq(header(b"cseq") or b"")
+    sender, target, cseq = header(b"from"), header(b"to"), header(b"cseq")
+    if not (sender and target and cseq and header(b"call-id")):
+        raise SipError(400, b"Not Exactly One " + next(name for name, key in _ONCE if not header(key)))
+    if message.has_repeated():
+        for name, key in _ONCE:
+            if count(key) > 1:
+                raise SipError(400, b"Not Exactly One " + name)
+        if count(b"max-forwards") > 1:
+            raise SipError(400, b"Two Max-Forwards")
+    parse_name_addr(sender)
+    parse_name_addr(target)
+    parse_cseq(cseq)

@@ -62,7 +62,10 @@ class Shell:
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """Give one message to the engine."""
-        self._enter(flow, self.engine.receive, data, flow)
+        try:
+            self._carry_out(self.engine.receive(data, flow, self.now()))
+        except Exception as error:
+            self._survive("receive", flow, error)
 
     def failed(self, token: bytes) -> None:
         """Tell the engine that something could not be sent."""
@@ -73,9 +76,13 @@ class Shell:
         """Enter the engine and carry out what follows. A failure of ours costs this step, not the proxy."""
         try:
             self._carry_out(step(*given, self.now()))
-        except Exception as error:  # `receive` never raises; should it all the same, all others are still served
-            self.engine.counts["internal-errors"] += 1
-            self._log.strange("internal-error", {"in": step.__name__, "about": about, "error": repr(error)})
+        except Exception as error:
+            self._survive(step.__name__, about, error)
+
+    def _survive(self, step: str, about: object, error: Exception) -> None:
+        """The engine never raises; should it all the same, all others are still served."""
+        self.engine.counts["internal-errors"] += 1
+        self._log.strange("internal-error", {"in": step, "about": about, "error": repr(error)})
 
     def closed(self, flow: Flow) -> None:
         """A connection is gone. Who is reached by it is found out when somebody wants to."""
@@ -102,7 +109,8 @@ class Shell:
         self.arm()
 
     def _drain(self, udp: UdpSocket, local: Address) -> None:
-        udp.drain(lambda data, source: self.receive(data, Flow("udp", local, source)))
+        for data, source in udp.drain():
+            self.receive(data, Flow("udp", local, source))
         self.arm()
 
     def receive_from_stream(self, data: bytes, flow: Flow) -> None:

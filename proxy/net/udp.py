@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from proxy.core.flow import Address
 
@@ -30,8 +30,8 @@ class UdpSocket:
             self.socket.close()
             raise
 
-    def drain(self, receive: Callable[[bytes, Address], None]) -> None:
-        """Hand over what has arrived, at most DRAIN datagrams."""
+    def drain(self) -> Iterator[tuple[bytes, Address]]:
+        """Yield what has arrived, at most DRAIN datagrams, each with its source."""
         recvfrom = self.socket.recvfrom
         for _ in range(DRAIN):
             try:
@@ -42,7 +42,7 @@ class UdpSocket:
                 if error.errno == errno.ECONNREFUSED:  # an ICMP answer to something that we sent
                     continue
                 raise
-            receive(data, source[:2])
+            yield data, source[:2]
 
     def send(self, data: bytes, target: Address) -> str | None:
         """Send one datagram; return why it could not be sent, or None."""

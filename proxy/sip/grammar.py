@@ -19,7 +19,7 @@ PARAM = re.compile(rb';\s*([^;=\s",]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s",]*))?'
 # The bytes of usual parameters: no quoted string, no white space, nothing that ends the list.
 _ODD = b'", \t\r\n\v\f'
 # One byte as a number: `COMMA in text` costs a tenth of `b"," in text`, which first takes the bytes for a number.
-COMMA, COLON, PERCENT, GREATER, CR, NUL = b",:%>\r\0"
+COMMA, COLON, EQUALS, PERCENT, GREATER, CR, NUL = b",:=%>\r\0"
 
 # A comma separates two values, but not within a quoted string or an angle-bracketed URI. What is never closed ends with
 # the text and is not tried again from its second character: one datagram of quotes or brackets would take seconds.
@@ -98,14 +98,12 @@ def split_values(text: bytes) -> list[bytes]:
 
 def param(params: bytes, name: bytes) -> bytes | None:
     """Return a parameter's value, b"" for one without a value, None when it is absent. `params` begins with b";"."""
-    lower = params.lower()
-    times = lower.count(name)
-    if not times:  # as most that are asked for
+    place = _place(params, name)
+    if place is None:  # as most that are asked for
         return None
-    if times == 1 and len(params.translate(None, _ODD)) == len(params):
-        at = lower.find(b";%b=" % name)
-        if at >= 0:
-            return params[at + len(name) + 2 :].partition(b";")[0]
+    if place is not UNUSUAL:
+        begin, end = place
+        return params[begin + len(name) + 2 : end]
     for found in PARAM.finditer(params):
         if found[1].lower() == name:
             return found[2] or b""
@@ -114,15 +112,23 @@ def param(params: bytes, name: bytes) -> bytes | None:
 
 def without_param(params: bytes, name: bytes) -> bytes:
     """Return the parameters without one of them; every other byte stays."""
-    if params.lower().find(name) < 0:
+    place = _place(params, name)
+    if place is None:
         return params
+    if place is not UNUSUAL:
+        begin, end = place
+        return params[:begin] + params[end:]
     return PARAM.sub(lambda found: b"" if found[1].lower() == name else found[0], params)
 
 
 def with_param(params: bytes, name: bytes, value: bytes) -> bytes:
     """Return the parameters with one of them set, in its place if it was there, else at the end."""
-    if params.lower().find(name) < 0:
+    place = _place(params, name)
+    if place is None:
         return b"%b;%b=%b" % (params, name, value)
+    if place is not UNUSUAL:
+        begin, end = place
+        return b"%b=%b%b" % (params[: begin + 1 + len(name)], value, params[end:])
     done = False
 
     def replace(found: re.Match[bytes]) -> bytes:
@@ -136,6 +142,24 @@ def with_param(params: bytes, name: bytes, value: bytes) -> bytes:
 
     params = PARAM.sub(replace, params)
     return params if done else b"%b;%b=%b" % (params, name, value)
+
+
+UNUSUAL = (-1, -1)
+
+
+def _place(params: bytes, name: bytes) -> tuple[int, int] | None:
+    """Return where a parameter begins and ends, None where it is not; UNUSUAL where only PARAM can tell."""
+    lower = params.lower()
+    if lower.find(name) < 0:
+        return None
+    begin = lower.find(b";" + name)
+    if begin < 0 or lower.count(name) > 1 or len(params.translate(None, _ODD)) != len(params):
+        return UNUSUAL
+    stop = begin + 1 + len(name)
+    end = lower.find(b";", stop)
+    if end < 0:
+        end = len(params)
+    return (begin, end) if stop == end or params[stop] == EQUALS else UNUSUAL
 
 
 def decimal(text: bytes, most: int) -> int | None:

@@ -21,7 +21,8 @@ def unfolded(text: bytes) -> bytes:
     return text.strip()
 
 
-_COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq", b"timestamp"))  # from a request into its answer
+_COPIED = frozenset((b"via", b"from", b"to", b"call-id", b"cseq"))  # from a request into its answer
+_COPIED_INTO_100 = _COPIED | {b"timestamp"}
 
 
 class Message:
@@ -56,12 +57,18 @@ class Message:
         """Return how many lines have this key."""
         return self.keys.count(key)
 
+    def has_repeated(self) -> bool:
+        """Say whether two lines have one key."""
+        return len(self._first) != len(self.keys)
+
     def values(self, key: bytes) -> list[bytes]:
         """Return the comma-separated values of all lines with this key, in order. Not to be changed by the caller."""
+        text = self.header(key)
+        if text is None:
+            return []
         values = self._values.get(key)
         if values is None:
-            text = self.header(key)
-            values = [] if text is None else grammar.split_values(text)
+            values = grammar.split_values(text)
             index = -1
             for number in range(self.keys.count(key)):
                 index = self.keys.index(key, index + 1)
@@ -72,6 +79,9 @@ class Message:
 
     def top(self, key: bytes) -> bytes | None:
         """Return the first value of this key, or None."""
+        text = self.header(key)
+        if text is None or grammar.COMMA not in text:
+            return text
         values = self.values(key)
         return values[0] if values else None
 
@@ -89,20 +99,22 @@ class Message:
         """Give the first line with this name another value, or add a line at the end of the head."""
         key = name.lower()
         line = b"%b: %b" % (name, value)
-        if key in self.keys:
+        if key in self._first:
             self.lines[self.keys.index(key)] = line
+            self._values.pop(key, None)
         else:
             self.keys.append(key)
             self.lines.append(line)
-        self._edited(key, value)
+        self._first[key] = value
 
     def push(self, name: bytes, value: bytes) -> None:
         """Put a value above all others of this name, in a line of its own."""
         key = name.lower()
-        index = self.keys.index(key) if key in self.keys else self._below_vias()
+        index = self.keys.index(key) if key in self._first else self._below_vias()
         self.keys.insert(index, key)
         self.lines.insert(index, b"%b: %b" % (name, value))
-        self._edited(key, value)
+        self._first[key] = value
+        self._values.pop(key, None)
 
     def replace_top(self, name: bytes, value: bytes) -> None:
         """Replace the first value of this name; what follows it in the same line stays there."""
@@ -115,9 +127,9 @@ class Message:
     def replace_values(self, name: bytes, values: list[bytes]) -> None:
         """Put these values, a line each, in the place of all lines of this name."""
         key = name.lower()
-        index = self.keys.index(key) if key in self.keys else len(self.keys)
-        while key in self.keys:
-            found = self.keys.index(key)
+        index = self.keys.index(key) if key in self._first else len(self.keys)
+        for _ in range(self.keys.count(key)):
+            found = self.keys.index(key, index)
             del self.keys[found], self.lines[found]
         self.keys[index:index] = [key] * len(values)
         self.lines[index:index] = [b"%b: %b" % (name, value) for value in values]
@@ -215,20 +227,18 @@ def answer(
 
     A 100 has no `to_tag`, but the Timestamp of its request (§8.2.6.1).
     """
-    lines: list[bytes] = []
-    keys: list[bytes] = []
-    first: dict[bytes, bytes] = {}
-    for key, line in zip(request.keys, request.lines, strict=True):
-        if key not in _COPIED or (key == b"to" and key in first) or (key == b"timestamp" and status != 100):
-            continue
-        tag = b""
-        if key == b"to" and to_tag is not None:
-            params = line.rpartition(b">")[2] if grammar.GREATER in line else line
-            if grammar.param(params, b"tag") is None:
-                tag = b";tag=" + to_tag
-        lines.append(line + tag)
-        keys.append(key)
-        first.setdefault(key, (request.header(key) or b"") + tag)
+    copied = _COPIED_INTO_100 if status == 100 else _COPIED
+    picked = [index for index, key in enumerate(request.keys) if key in copied]
+    keys = [request.keys[index] for index in picked]
+    lines = [request.lines[index] for index in picked]
+    first = {key: request.header(key) or b"" for key in keys}
+    if b"to" in first and to_tag is not None:
+        index = keys.index(b"to")
+        line = lines[index]
+        params = line.rpartition(b">")[2] if grammar.GREATER in line else line
+        if grammar.param(params, b"tag") is None:
+            lines[index] = b"%b;tag=%b" % (line, to_tag)
+            first[b"to"] = b"%b;tag=%b" % (first[b"to"], to_tag)
     for name, value in (*headers, (b"Content-Length", b"0")):
         key = name.lower()
         lines.append(b"%b: %b" % (name, value))

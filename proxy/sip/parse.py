@@ -28,10 +28,7 @@ def parse(data: bytes) -> Request | Response:
     if b"" in keys:  # a name that we have no list of, a folded line, or no header at all
         lines, keys, values, is_sound = _read_one_by_one(lines)
         defect = defect or (None if is_sound else b"Bad Header Line")
-    keys.reverse()
-    values.reverse()
-    first = dict(zip(keys, values))  # noqa: B905 (of one length) — the first line of a key is entered last
-    keys.reverse()
+    first = dict(zip(reversed(keys), reversed(values), strict=True))  # the first line of a key is entered last
     meant = _start(start)
     if isinstance(meant, int):
         message: Request | Response = Response(start, meant, lines, keys, first, body)

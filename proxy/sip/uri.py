@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
@@ -50,8 +50,7 @@ class Uri:
 
     def encode(self) -> bytes:
         """Return the URI as bytes."""
-        user = b"" if self.user is None else self.user + b"@"
-        return b"%b:%b%b%b%b" % (self.scheme, user, self.hostport(), self.params, self.headers)
+        return self.at(self.hostport(), self.params)
 
     def hostport(self) -> bytes:
         """Return b"host" or b"host:port", as written."""
@@ -83,12 +82,12 @@ class Uri:
 
     def param(self, name: bytes) -> bytes | None:
         """Return a URI parameter's value; b"" without a value, None when absent."""
-        return grammar.param(self.params, name)
+        return grammar.param(self.params, name) if self.params else None
 
-    def at(self, hostport: bytes, params: bytes) -> Uri:
-        """Return this URI at another host and port, with other parameters; the rest as it is."""
-        host, port = split_hostport(hostport)
-        return replace(self, host=host, port=port, params=params)
+    def at(self, hostport: bytes, params: bytes) -> bytes:
+        """Return this URI as bytes, at another host and port, with other parameters; the rest as it is."""
+        user = b"" if self.user is None else self.user + b"@"
+        return b"%b:%b%b%b%b" % (self.scheme, user, hostport, params, self.headers)
 
 
 def scheme_of(text: bytes) -> bytes:
@@ -109,14 +108,6 @@ def parse_uri(text: bytes) -> Uri:
         raise SipError(400, b"Bad URI")
     scheme, user, host, port, params, headers = found.groups()
     return Uri(scheme, user, host, _port(port), params, headers)
-
-
-def split_hostport(text: bytes) -> tuple[bytes, int | None]:
-    """Return (host, port) of b"host:port", b"host" or b"[v6]:port". Raises SipError 400."""
-    host, colon, port = text.rpartition(b":")
-    if not colon or port.endswith(b"]"):
-        return text, None
-    return host, _port(port)
 
 
 def _port(text: bytes | None) -> int | None:

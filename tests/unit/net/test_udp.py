@@ -41,9 +41,7 @@ def phone(udp: UdpSocket) -> Iterator[socket.socket]:
 def drained(udp: UdpSocket) -> list[tuple[bytes, Address]]:
     """Return what one wake-up takes."""
     assert select.select([udp.socket], [], [], PATIENCE_S)[0]
-    found: list[tuple[bytes, Address]] = []
-    udp.drain(lambda data, source: found.append((data, source)))
-    return found
+    return list(udp.drain())
 
 
 def refused(udp: UdpSocket) -> None:
@@ -67,21 +65,18 @@ def test_one_wake_up_takes_no_more_than_its_share_and_the_next_takes_the_rest() 
 
 def test_with_nothing_there_it_comes_back_at_once() -> None:
     with bound() as udp:
-        udp.drain(lambda data, source: pytest.fail("there was nothing"))
+        assert not list(udp.drain())
 
 
 def test_what_the_receiver_sends_is_not_taken_in_the_same_breath_for_ever() -> None:
     """A datagram that leads to a datagram to ourselves: a wake-up ends all the same."""
     with bound() as udp:
-        taken = []
-
-        def echo(data: bytes, source: Address) -> None:
-            taken.append(data)
-            udp.send(data, source)
-
         udp.send(b"round", udp.socket.getsockname())
-        udp.drain(echo)
-        assert len(taken) == DRAIN
+        taken = 0
+        for data, source in udp.drain():
+            taken += 1
+            udp.send(data, source)
+        assert taken == DRAIN
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"x" * 65_507])
@@ -110,7 +105,7 @@ def test_a_refusal_by_icmp_ends_neither_receiving_nor_sending() -> None:
     with bound() as udp:
         refused(udp)
         assert select.select([udp.socket], [], [], PATIENCE_S)[0]
-        udp.drain(lambda data, source: pytest.fail("an error is no datagram"))
+        assert not list(udp.drain())
         assert udp.send(b"y", udp.socket.getpeername()) is None
 
 
