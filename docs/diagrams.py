@@ -56,6 +56,7 @@ ACTIONS: dict[Action, str] = {
     machine.acknowledge: "send ACK",
     machine.stop: "stop timers",
     machine.let_go: "",
+    machine.let_go_of_all: "",
     machine.end: "",
     machine.run_retransmit: "start {again}",
     machine.double: "start {again}, doubled",

@@ -9,12 +9,12 @@ import sys
 import traceback
 from typing import NoReturn
 
-from labkit import call, doctor, down, experiment, experiments, measure, nat, nats, reflector, test, up
+from labkit import bench, call, doctor, down, experiment, experiments, measure, nat, nats, reflector, test, up
 from labkit.outcome import Exit, LabBroken, Mistake, say
 
 VERBS = {
     "up": up, "call": call, "nat": nat, "nats": nats, "experiment": experiment, "experiments": experiments,
-    "measure": measure, "reflector": reflector, "down": down, "test": test, "doctor": doctor,
+    "measure": measure, "reflector": reflector, "bench": bench, "down": down, "test": test, "doctor": doctor,
 }  # fmt: skip
 INTERRUPTED = 130  # what a shell makes of SIGINT
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import subprocess
+from collections.abc import Sequence
 
 from labkit import engine, progress
 from labkit.outcome import Mistake, say
@@ -60,10 +61,10 @@ def ensure_base(wanted: str | None) -> str:
     return OWN_BASE
 
 
-def fingerprint(base: str) -> str:
+def fingerprint(base: str, sources: Sequence[str] = SOURCES) -> str:
     """Return 12 hexadecimal digits that stand for the base and every file that goes into an image."""
     digest = hashlib.sha256(_docker("image", "inspect", "--format", "{{.Id}}", base).stdout.encode())
-    for source in SOURCES:
+    for source in sources:
         path = ROOT / source
         files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
         for file in files:

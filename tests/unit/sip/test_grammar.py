@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.sip import grammar
+
+# What parameters are made of, and what makes them odd.
+PIECES = (b";", b";", b"=", b"tag", b"TAG", b"tagx", b"x", b"t", b" ", b"\t", b'"', b"\\", b",", b"\xff")
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,26 @@ def test_setting_a_parameter_keeps_its_place_and_leaves_one() -> None:
     assert grammar.with_param(b";a;rport;b", b"rport", b"7") == b";a;rport=7;b"
     assert grammar.with_param(b";RPORT=1;a;rport=2", b"rport", b"7") == b";RPORT=7;a"
     assert grammar.with_param(b"", b"rport", b"7") == b";rport=7"
+
+
+@given(st.lists(st.sampled_from(PIECES), max_size=12).map(b"".join), st.sampled_from((b"tag", b"x", b"t")))
+def test_a_usual_spelling_is_read_and_edited_as_any_other(text: bytes, name: bytes) -> None:
+    params = b";" + text if text else b""
+
+    def read() -> tuple[bytes | None, bytes, bytes]:
+        return (
+            grammar.param(params, name), grammar.without_param(params, name), grammar.with_param(params, name, b"7")
+        )  # fmt: skip
+
+    usual = read()
+    with patch.object(grammar, "_place", lambda params, name: grammar.UNUSUAL):
+        assert read() == usual
+
+
+def test_what_is_usual_is_told_from_what_is_not() -> None:
+    """Else the test above would compare the general way with itself."""
+    places = [grammar._place(params, b"tag") for params in (b";a;tag=1;b", b";tag", b";a", b";tag =1", b';x="tag"')]
+    assert places == [(2, 8), (0, 4), None, grammar.UNUSUAL, grammar.UNUSUAL]
 
 
 @pytest.mark.parametrize("text", [b"", b"-1", b"+1", b"1_0", b" 1", b"0x1", b"99999999999", b"256", "٣".encode()])

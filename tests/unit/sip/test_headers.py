@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from unittest.mock import patch
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.sip import headers
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_cseq, parse_name_addr, parse_via
 
@@ -102,3 +107,26 @@ def test_an_address_with_a_sip_uri_has_one() -> None:
 def test_an_unquoted_display_name_has_no_separators(text: bytes) -> None:
     with pytest.raises(SipError, match="400 Bad Address"):
         parse_name_addr(text)
+
+
+VIA = (b"SIP/2.0/UDP", b"SIP/2.0/TCP", b"sip/2.0/UDP", b"SIP/3.0/UDP", b"SIP / 2.0/UDP")
+SENT_BY = (b"10.0.0.5", b"host", b"[::1]", b"::1", b"[::1", b"a_b", b"a@b", b"")
+PORT = (b"", b":5060", b":0", b":65536", b":1x", b" : 7", b":")
+PARAMS = (b"", b";branch=z9hG4bK1", b";branch=a;rport", b" ;rport", b";;", b"x", b';a="b;c"', b";\r\n x")
+
+
+@given(*map(st.sampled_from, (VIA, SENT_BY, PORT, PARAMS)), st.sampled_from((b" ", b"  ", b"\t", b"")))
+def test_a_via_in_the_usual_spelling_is_read_as_any_other(
+    protocol: bytes, sent_by: bytes, port: bytes, params: bytes, space: bytes
+) -> None:
+    text = protocol + space + sent_by + port + params
+
+    def read() -> object:
+        try:
+            return headers._parse_via.__wrapped__(text)
+        except SipError as error:
+            return str(error)
+
+    usual = read()
+    with patch.object(headers, "_PROTOCOLS", {}):
+        assert read() == usual

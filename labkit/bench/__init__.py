@@ -1,0 +1,76 @@
+"""`bench`: the proxy measured beside Kamailio and Sippy, in one run: CPU, highest rates, latency, memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from labkit import engine, evidence, images, settings
+from labkit.bench import containers, full, instructions, page, peers, plan, report
+from labkit.bench.work import WORKS
+from labkit.experiments import choose
+from labkit.outcome import Exit, Mistake, say
+from labkit.settings import OUT
+
+ROUNDS, SECONDS, QUICK_SECONDS = 5, 10, 8
+BINDINGS, CALLS_UP = 100_000, 10_000  # of call-loaded
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("--quick", action="store_true", help="calls by UDP only, at one rate: 3 minutes")
+    parser.add_argument("--check", action="store_true", help="instead: instructions a message, against those kept")
+    parser.add_argument("--accept", action="store_true", help="with --check: keep the new numbers")
+    parser.add_argument("--work", default="", metavar="NAME,...", help=f"only these, of: {', '.join(WORKS)}")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds (default {ROUNDS})")
+    parser.add_argument("--seconds", type=int, default=0, metavar="N", help=f"of a round (default {SECONDS})")
+    parser.add_argument("--rate", type=int, default=0, metavar="N", help="units a second in the rounds, of all systems")
+    for option, default in (("--bindings", BINDINGS), ("--calls", CALLS_UP)):
+        parser.add_argument(option, type=int, default=default, metavar="N", help=f"of call-loaded (default {default})")
+
+
+def run(given: argparse.Namespace) -> int:
+    """Return 0 when everything was measured; for --check 1 when a message costs more than is kept."""
+    if given.accept and not given.check:
+        raise Mistake("--accept: goes with --check")
+    if given.check and (given.quick or given.work):
+        raise Mistake("--check: counts instructions of a fixed mix; it goes with --accept and nothing else")
+    if given.quick and given.work:
+        raise Mistake("--quick --work: the quick one is `call`; give one of the two")
+    if min(given.rounds, given.bindings, given.calls) < 1 or min(given.seconds, given.rate) < 0:
+        raise Mistake("--rounds, --seconds, --rate, --bindings, --calls: give numbers above 0")
+    works = choose("--work", given.work, list(WORKS))
+    engine.ensure()
+    lab = settings.load()
+    images.ensure(lab)
+    found = peers.ensure(lab)
+    if given.check:
+        return instructions.check(found, accept=given.accept)
+    containers.need_two_processors()
+    wanted = plan.Plan(
+        project=lab.project, images=found, works=["call"] if given.quick else works, rounds=given.rounds,
+        seconds=given.seconds or (QUICK_SECONDS if given.quick else SECONDS), rate=given.rate, is_quick=given.quick,
+        bindings=given.bindings, calls_up=given.calls,
+    )  # fmt: skip
+    began = time.monotonic()
+    with containers.removed_afterwards(lab.project):
+        result = full.measure(wanted)
+    result["run"]["seconds"] = round(time.monotonic() - began)
+    print(report.text(result))
+    data = _write("bench.json", json.dumps(result, indent=1, ensure_ascii=False))
+    if not given.quick:
+        for name, drawn in page.plots(result, found.peers).items():
+            _write(name, drawn)
+        _write("performance.md", page.markdown(result))
+    say(f"measured in {result['run']['seconds']} s; the figures are in {data}")
+    return Exit.PASS
+
+
+def _write(name: str, text: str) -> Path:
+    OUT.mkdir(exist_ok=True)
+    path = OUT / name
+    path.write_text(text, encoding="utf-8")
+    evidence.own(path)
+    return path
