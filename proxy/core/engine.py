@@ -134,7 +134,7 @@ class Engine:
         return self.transactions.pending
 
     def _effects(self) -> list[Effect]:
-        effects = self._sink.copy()
+        effects = self._sink[:]
         self._sink.clear()
         return effects
 
@@ -228,11 +228,13 @@ class Engine:
 
         Raises SipError.
         """
-        token = self._flow_token(request)
-        uri, vouched = self._router.preprocess(request, uri, flow.remote[0], now)
-        if token is not None:
-            return [Target(uri, uri, flow_of(token, self._signer, now), natted=True, is_edge=True)], False
-        if not request.values(b"route"):
+        vouched = False
+        if request.header(b"route") is not None:
+            token = self._flow_token(request)
+            uri, vouched = self._router.preprocess(request, uri, flow.remote[0], now)
+            if token is not None:
+                return [Target(uri, uri, flow_of(token, self._signer, now), natted=True, is_edge=True)], False
+        if uri.params and request.header(b"route") is None:
             own = nat.restore_contact(uri, self._signer, now)
             if own is not None:
                 contact, transport, address = own

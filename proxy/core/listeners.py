@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
-from proxy.core.flow import Address, Flow
+from proxy.core.flow import REMEMBERED, Address, Flow
 from proxy.sip.uri import Uri
 
 
@@ -73,6 +74,7 @@ class Listeners:
         return any(listener.transport == transport for listener in self.all)
 
 
+@lru_cache(maxsize=REMEMBERED)
 def hostport(address: Address) -> bytes:
     """Return b"host:port", the host in brackets where it is an IPv6 literal."""
     host = b"[%b]" if ":" in address[0] else b"%b"
@@ -81,7 +83,7 @@ def hostport(address: Address) -> bytes:
 
 def transport_of(uri: Uri) -> str | None:
     """Return the transport that a URI asks for, in lower case; None where it says nothing (RFC 3263 §4.1)."""
-    wanted = uri.param(b"transport")
+    wanted = uri.param(b"transport") if uri.params else None
     if wanted is not None:
         transport = wanted.lower().decode("latin-1")
         return "tls" if transport in {"udp", "tcp"} and uri.scheme[3:] else transport

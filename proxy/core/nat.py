@@ -11,7 +11,7 @@ from proxy.core.remedies import Remedies
 from proxy.core.signer import Signer, pack, unpack
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
-from proxy.sip.headers import Via, parse_name_addr, parse_via
+from proxy.sip.headers import Via, parse_any_via, parse_name_addr, parse_via
 from proxy.sip.message import Message, Request
 from proxy.sip.uri import Uri, parse_uri
 
@@ -29,11 +29,11 @@ def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple
     top = request.top(b"via")
     if top is None:
         raise SipError(400, b"No Via")
-    came = parse_via(top, any_version=request.version != b"SIP/2.0")
+    came = parse_via(top) if request.version == b"SIP/2.0" else parse_any_via(top)
     # What is there of the sender's own making is worth nothing: only we know where the packet came from.
     params = grammar.without_param(came.params, b"received")
     if remedies.received:
-        params = grammar.with_param(params, b"received", source[0].encode())
+        params += b";received=" + source[0].encode()
     if remedies.rport:
         params = grammar.with_param(params, b"rport", b"%d" % source[1])
     request.replace_top(b"Via", came.with_params(params))

@@ -69,8 +69,6 @@ class Router:
 
         `sender` is a host. Our own Routes are consumed. Raises SipError 400, 403 or 416.
         """
-        if request.header(b"route") is None:
-            return uri, False
         uri = self._repair_strict_route(request, uri)
         hosts = self._consume_own_routes(request, now)
         if not hosts or sender in hosts:

@@ -10,7 +10,8 @@ What a transaction has to say goes to its user through `tell`: a response, TIMEO
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from proxy.core.effects import Send
@@ -31,7 +32,6 @@ PROVISIONAL, SUCCESS, FAILURE = "1xx", "2xx", "300-699"  # a response, from the 
 RETRANSMIT, TIMEOUT = "retransmit", "timeout"  # timers A, E, G; all others, which end a state
 ERROR = "error"  # the transport could not send
 
-RELIABLE = frozenset(("tcp", "tls"))
 D_S = 32.0  # seconds: the least that Timer D may be (Table 4)
 
 
@@ -44,19 +44,18 @@ class Times:
     t4: float = 5.0  # the longest that a message stays in the network
     c: float = 181.0  # how long an INVITE may ring (§16.6 step 11: more than three minutes)
 
-    @property
-    def give_up(self) -> float:
-        """64*T1: timers B, F, H, J, L, M."""
-        return 64 * self.t1
+    give_up: float = field(init=False)  # 64*T1: timers B, F, H, J, L, M
+    d: float = field(init=False)  # Timer D: the server's T1 may be another (§17.1.1.2)
+    late_trying: float = field(init=False)  # when a non-INVITE gets its 100 (RFC 4320 §4.1): when Timer E comes to T2
 
-    @property
-    def late_trying(self) -> float:
-        """When a non-INVITE is answered with 100 (RFC 4320 §4.1): after Timer E has come to T2."""
+    def __post_init__(self) -> None:
+        """Work out what follows: each transaction asks."""
         interval, passed = self.t1, 0.0
         while interval < self.t2:
             passed += interval
             interval *= 2
-        return passed
+        for name, value in (("give_up", 64 * self.t1), ("d", max(D_S, 64 * self.t1)), ("late_trying", passed)):
+            object.__setattr__(self, name, value)
 
 
 class Transaction:
@@ -67,8 +66,8 @@ class Transaction:
     """
 
     __slots__ = (
-        "flow", "interval", "is_pending", "is_server", "key", "last", "layer", "natted", "request", "retransmit",
-        "server_name", "size", "state", "table", "timeout", "user",
+        "flow", "interval", "is_pending", "is_reliable", "is_server", "key", "last", "layer", "natted", "request",
+        "retransmit", "server_name", "size", "state", "table", "timeout", "user",
     )  # fmt: skip
 
     def __init__(
@@ -79,6 +78,7 @@ class Transaction:
         self.table = table
         self.state = state
         self.flow = flow
+        self.is_reliable = flow.transport != "udp"  # the transport retransmits by itself
         self.request = request
         self.user = user
         self.last = b""
@@ -90,11 +90,6 @@ class Transaction:
         self.is_server = False
         self.size = 0  # bytes of the request, while it waits for its answer
         self.natted = False  # the other end is a phone behind a NAT: no connection is ever opened towards it
-
-    @property
-    def is_reliable(self) -> bool:
-        """Say whether the transport retransmits by itself."""
-        return self.flow.transport in RELIABLE
 
     def step(self, happened: str, now: float, message: Message | None = None) -> bool:
         """Let one input happen; return False when the table has no place for it."""
@@ -249,10 +244,10 @@ def _timed_out(transaction: Transaction, now: float) -> None:
     transaction.step(TIMEOUT, now)
 
 
-give_up = _run_timeout(lambda times: times.give_up)  # Timers B, F, H, L, M: RFC 6026 keeps L and M on any transport
-_linger = _absorb_for(lambda times: times.give_up)  # Timer J
-_linger_d = _absorb_for(lambda times: max(D_S, times.give_up))  # Timer D: the server's T1 may be another (§17.1.1.2)
-_linger_t4 = _absorb_for(lambda times: times.t4)  # Timers I and K
+give_up = _run_timeout(attrgetter("give_up"))  # Timers B, F, H, L, M: RFC 6026 keeps L and M on any transport
+_linger = _absorb_for(attrgetter("give_up"))  # Timer J
+_linger_d = _absorb_for(attrgetter("d"))  # Timer D
+_linger_t4 = _absorb_for(attrgetter("t4"))  # Timers I and K
 
 INVITE_CLIENT: Table = {
     CALLING: {

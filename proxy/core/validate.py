@@ -28,7 +28,9 @@ def validate(request: Request) -> Uri:
     if (request.top(b"via") or b"").find(b";;") >= 0:
         raise SipError(400, b"Bad Via")
     for key in (b"via", b"route"):
-        if request.only(key) is None and len(request.values(key)) > MAX_HOPS:
+        text = request.header(key)
+        is_one = text is None or not (grammar.COMMA in text or request.has_repeated())
+        if not is_one and len(request.values(key)) > MAX_HOPS:
             raise SipError(400, b"Too Many Hops Listed")
     framing.cut_body(request)
     uri = parse_uri(request.uri)
@@ -41,7 +43,8 @@ def validate(request: Request) -> Uri:
             raise SipError(400, b"Bad Max-Forwards")
         if hops == 0:
             raise SipError(483)
-    check_extensions(request, b"proxy-require", PROXY)
+    if request.header(b"proxy-require") is not None:
+        check_extensions(request, b"proxy-require", PROXY)
     return uri
 
 

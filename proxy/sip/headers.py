@@ -84,16 +84,18 @@ class NameAddr:
         return grammar.param(self.after, name)
 
 
-def parse_via(text: bytes, any_version: bool = False) -> Via:
-    """Return one Via value. Raises SipError 400; `any_version` lets a request of another SIP be told 505."""
-    via = _parse_via(text)
-    if via.version != b"2.0" and not any_version:
+@grammar.remembered
+def parse_via(text: bytes) -> Via:
+    """Return one Via value. Raises SipError 400."""
+    via = parse_any_via(text)
+    if via.version != b"2.0":
         raise SipError(400, b"Bad Via")
     return via
 
 
 @grammar.remembered
-def _parse_via(text: bytes) -> Via:
+def parse_any_via(text: bytes) -> Via:
+    """Return one Via value, of whatever version: so a request of another SIP can be told 505. Raises SipError 400."""
     protocol, _, rest = text.partition(b" ")
     transport = _PROTOCOLS.get(protocol)
     where, semicolon, params = rest.partition(b";")

@@ -38,6 +38,7 @@ class Uri:
     params: bytes
     headers: bytes
     address: tuple[str, int] = field(init=False, compare=False)  # where requests go when the host is a literal
+    _text: bytes = field(init=False, compare=False, default=b"")
 
     def __post_init__(self) -> None:
         """Work out the address: nearly everybody asks for it."""
@@ -50,7 +51,9 @@ class Uri:
 
     def encode(self) -> bytes:
         """Return the URI as bytes."""
-        return self.at(self.hostport(), self.params)
+        if not self._text:
+            self._text = self.at(self.hostport(), self.params)
+        return self._text
 
     def hostport(self) -> bytes:
         """Return b"host" or b"host:port", as written."""
