@@ -391,6 +391,7 @@ class Engine:
         top = response.top(b"via")
         if top is None:
             raise SipError(400, b"No Via")
+        is_alone = response.keys.count(b"via") == 1 and response.only(b"via") is not None
         ours = parse_via(top)
         if not self._listeners.is_here(ours.sent_by):
             self._drop("foreign-response", flow, "the top Via is not ours")
@@ -398,9 +399,9 @@ class Engine:
         method = parse_cseq(response.header(b"cseq") or b"")[1]
         client = self.transactions.clients.get(client_key(ours.branch, method))
         if client is None:
-            if response.only(b"via") is None or method != b"OPTIONS" or not self.keepalive.answered(response, flow):
+            if not is_alone or method != b"OPTIONS" or not self.keepalive.answered(response, flow):
                 self._drop("stray-response", flow, f"{response.status} belongs to no transaction")
-        elif response.only(b"via") is not None and method != b"CANCEL":
+        elif is_alone and method != b"CANCEL":
             self._drop("bad-response", flow, "no Via below ours")
         else:
             client.step(input_of(response.status), now, response)

@@ -83,8 +83,7 @@ def hostport(address: Address) -> bytes:
 
 def transport_of(uri: Uri) -> str | None:
     """Return the transport that a URI asks for, in lower case; None where it says nothing (RFC 3263 §4.1)."""
-    wanted = uri.param(b"transport") if uri.params else None
-    if wanted is not None:
-        transport = wanted.lower().decode("latin-1")
+    if uri.transport is not None:
+        transport = uri.transport.decode("latin-1")
         return "tls" if transport in {"udp", "tcp"} and uri.scheme[3:] else transport
     return "tls" if uri.scheme[3:] else None

@@ -124,7 +124,7 @@ def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Add
     except ValueError:
         raise SipError(403, b"Forged Contact") from None
     where, slash, transport = own.partition(b"/")
-    came_by = (uri.param(b"transport") or b"").lower() if slash else b"udp"
+    came_by = uri.transport or b"" if slash else b"udp"
     public = uri.address
     if not signer.is_current(token, now, b"contact", own, came_by, hostport(public)):
         raise SipError(403, b"Forged Contact")

@@ -37,11 +37,14 @@ class Uri:
     port: int | None
     params: bytes
     headers: bytes
+    transport: bytes | None = field(init=False, compare=False)  # the parameter in lower case
     address: tuple[str, int] = field(init=False, compare=False)  # where requests go when the host is a literal
     _text: bytes = field(init=False, compare=False, default=b"")
 
     def __post_init__(self) -> None:
-        """Work out the address: nearly everybody asks for it."""
+        """Work out what nearly everybody asks for."""
+        transport = self.param(b"transport")
+        self.transport = None if transport is None else transport.lower()
         port = self.port or (TLS_PORT if self.is_secure() else DEFAULT_PORT)
         self.address = grammar.host_text(self.host), port
 
@@ -61,9 +64,7 @@ class Uri:
 
     def is_secure(self) -> bool:
         """Say whether only TLS will do: sips, or transport=tls (RFC 3261 §26.2.2)."""
-        if self.scheme[3:]:
-            return True
-        return (self.param(b"transport") or b"").lower() == b"tls"
+        return bool(self.scheme[3:]) or self.transport == b"tls"
 
     def plain_user(self) -> bytes | None:
         """Return the user part as it is compared (§19.1.4): escapes undone, the password left out."""
@@ -77,10 +78,10 @@ class Uri:
         Deviates from RFC 3261: user, ttl, method and maddr parameters and headers are not compared, because phones that
         change them between two REGISTERs mean the same binding.
         """
-        transport = (self.param(b"transport") or b"").lower() if self.params else b""
         user = self.plain_user()
         return b"%b|%b|%b|%d|%b" % (
-            self.scheme.lower(), b"" if user is None else b"@" + user, self.host.lower(), self.port or 0, transport,
+            self.scheme.lower(), b"" if user is None else b"@" + user, self.host.lower(), self.port or 0,
+            self.transport or b"",
         )  # fmt: skip
 
     def param(self, name: bytes) -> bytes | None:
