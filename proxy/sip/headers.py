@@ -12,12 +12,12 @@ from proxy.sip.uri import DEFAULT_PORT, Uri, parse_uri
 # sent-protocol LWS sent-by *( SEMI via-params ); white space may stand around each slash and colon (RFC 3261 §25.1)
 _VIA = re.compile(
     rb"SIP\s*/\s*([0-9]+\.[0-9]+)\s*/\s*([A-Za-z0-9\-.!%*_+`'~]+)\s+"
-    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?:\s*:\s*([0-9]{1,5}))?\s*"
+    rb"(\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})(?:\s*:\s*([0-9]{1,5}))?\s*"
     rb"((?:;.*)?)",
     re.IGNORECASE | re.DOTALL,
 )
 _PROTOCOLS = {b"SIP/2.0/" + name: name for name in (b"UDP", b"TCP", b"TLS", b"WS", b"WSS")}
-_SENT_BY = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)(?::([0-9]{1,5}))?")
+_SENT_BY = re.compile(rb"(\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})(?::([0-9]{1,5}))?")
 # What is not quoted in a display name are words: *(token LWS), and what people write in their own alphabet.
 _NAME_ADDR = re.compile(rb'((?:"(?:[^"\\]|\\.)*"|[^"<,;:@])*<)([^<>]*)(>.*)', re.DOTALL)
 _CSEQ = re.compile(rb"([0-9]{1,10})\s+([A-Za-z0-9\-.!%*_+`'~]+)")

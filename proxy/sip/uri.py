@@ -12,10 +12,11 @@ DEFAULT_PORT = 5060
 TLS_PORT = 5061
 
 # A "@" can stand in no part but behind the userinfo; hosts are names, IPv4 literals or bracketed IPv6 literals.
+# No name has more than 255 bytes (RFC 1035 §2.3.4): thousands of hosts are remembered, and strangers choose them.
 _URI = re.compile(
     rb"([A-Za-z][A-Za-z0-9+.\-]*):"
     rb"(?:([^@\s<>\"]+)@)?"
-    rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._\-]+)"
+    rb"(\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})"
     rb"(?::([0-9]{1,5}))?"
     rb"((?:;[^?\s<>\"@]*)?)"
     rb"((?:\?[^\s<>\"@]*)?)"

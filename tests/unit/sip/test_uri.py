@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.sip.errors import SipError
+from proxy.sip.headers import parse_via
 from proxy.sip.uri import parse_uri
 
 
@@ -114,3 +115,15 @@ def test_two_uris_name_one_phone_when_scheme_user_host_port_and_transport_are_th
     one: bytes, other: bytes, same: bool
 ) -> None:
     assert (parse_uri(one).key() == parse_uri(other).key()) == same
+
+
+def test_a_host_is_no_longer_than_a_name_can_be() -> None:
+    """Thousands of hosts are remembered: what a stranger can make us keep has a limit."""
+    assert parse_uri(b"sip:a@" + b"h" * 255).host == b"h" * 255
+    assert parse_via(b"SIP/2.0/UDP " + b"h" * 255).host == b"h" * 255
+    for host in (b"h" * 256, b"[%b]" % (b":" * 256)):
+        with pytest.raises(SipError, match="400 Bad URI"):
+            parse_uri(b"sip:a@" + host)
+        for protocol in (b"SIP/2.0/UDP ", b"sip / 2.0 / UDP "):
+            with pytest.raises(SipError, match="400 Bad Via"):
+                parse_via(protocol + host)
