@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 from labkit import images, settings
 from labkit.outcome import Exit
 from tests.e2e.lab import SCRIPTS, Command, Lab, docker
+from tests.unit.process import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -50,9 +50,7 @@ def softphone(lab: Lab, home_unreachable: None) -> Iterator[str]:
     """baresip in the machine's own network namespace, as `carol`; the container's id."""
     lab_settings = settings.load(alice="baresip")
     images.ensure(lab_settings)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        control = probe.getsockname()[1]
+    control = free_port()
     values = lab.settings.values
     container = docker(
         "run", "--detach", "--network", "host", "--cap-drop", "ALL", "--read-only", "--tmpfs", "/tmp", "--tmpfs",

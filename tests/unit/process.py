@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import select
 import socket
 import subprocess
@@ -15,6 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0
+LOWEST_PORT = 20000
+WORKERS = 16  # test processes that run side by side, at most
 
 
 def environment(port: int | str, **settings: str) -> dict[str, str]:
@@ -23,18 +26,34 @@ def environment(port: int | str, **settings: str) -> dict[str, str]:
     return {**clean, **own, **settings}
 
 
+def ports() -> Iterator[int]:
+    """Yield ports that the kernel gives to nobody who asks for any, each once, other ones in each test process.
+
+    A port from `bind(0)`, let go for the proxy to take, is anybody's in between.
+    """
+    lowest_of_the_kernel = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % WORKERS
+    own = range(LOWEST_PORT + worker, lowest_of_the_kernel, WORKERS)
+    start = random.randrange(max(len(own), 1))  # not where the run before left its connections in TIME_WAIT
+    yield from own[start:]
+    yield from own[:start]
+
+
+PORTS = ports()
+
+
 def free_port() -> int:
-    """Return a port that is free for UDP and for TCP: one that a TCP client had is not, for a minute (TIME_WAIT)."""
-    while True:
+    """Return a port that is free for UDP and for TCP, and that no other test gets."""
+    for port in PORTS:
         with (
             socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
             socket.socket(socket.AF_INET, socket.SOCK_STREAM) as stream,
+            suppress(OSError),
         ):
-            datagrams.bind(("127.0.0.1", 0))
-            port = int(datagrams.getsockname()[1])
-            with suppress(OSError):
-                stream.bind(("127.0.0.1", port))
-                return port
+            datagrams.bind(("127.0.0.1", port))
+            stream.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("every port below the kernel's own has been used")
 
 
 def run(

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from sipp_scenarios import stun
+from tests.unit.process import free_port
 
 SEEN = ("198.51.100.20", 50962)
 PORT, ADDRESS = 50962 ^ 0x2112, 0xC6336414 ^ 0x2112A442  # of SEEN, as RFC 8489 §14.2 writes them
@@ -45,12 +46,6 @@ def serving(server: socket.socket, *answers: tuple[bytes, bool]) -> tuple[thread
     thread = threading.Thread(target=serve)
     thread.start()
     return thread, asked
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_the_server_is_asked_from_the_phones_own_port_and_believed(server: socket.socket) -> None:
