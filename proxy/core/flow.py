@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import lru_cache
 from typing import NamedTuple
 
-Address = tuple[str, int]  # (IP literal, port)
+from proxy.sip.memory import remembered
 
-REMEMBERED = 4096  # answers about hosts: each message asks three times, of hosts that are the same all day
+Address = tuple[str, int]  # (IP literal, port)
 
 # What a public host cannot reach: RFC 1918, RFC 6598 (carrier-grade NAT), link-local.
 _PRIVATE = tuple(
@@ -35,7 +34,7 @@ def is_literal(host: str) -> bool:
     return _address(host) is not None
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def is_private(host: str) -> bool:
     """Say whether a host is an IP literal that the Internet does not carry."""
     address = _address(host)
@@ -44,11 +43,12 @@ def is_private(host: str) -> bool:
 
 def may_send_to(host: str, port: int, local: str) -> bool:
     """Say whether the proxy may be made to send there: to one host; to loopback only when it lives there itself."""
-    return 0 < port < 65536 and _is_one_host(host, local)
+    return 0 < port < 65536 and _is_one_host((host, local))
 
 
-@lru_cache(maxsize=REMEMBERED)
-def _is_one_host(host: str, local: str) -> bool:
+@remembered
+def _is_one_host(host_and_local: tuple[str, str]) -> bool:
+    host, local = host_and_local
     address = _address(host)
     if address is None:
         return False
@@ -60,7 +60,7 @@ def _is_one_host(host: str, local: str) -> bool:
     return not address.is_loopback or (here is not None and here.is_loopback)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)

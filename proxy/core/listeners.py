@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
-from proxy.core.flow import REMEMBERED, Address, Flow
+from proxy.core.flow import Address, Flow
+from proxy.sip.memory import remembered
 from proxy.sip.uri import Uri
 
 
@@ -38,6 +38,9 @@ class Listeners:
             )
             for listener in self.all
         }  # fmt: skip
+        self._own_routes = tuple(
+            b"%b:%b" % (scheme, route) for scheme in (b"<sip", b"<sips") for route in self._route.values()
+        )
 
     def is_host(self, host: str) -> bool:
         """Say whether an address is one of ours, whatever the port."""
@@ -55,6 +58,15 @@ class Listeners:
         """Return a Record-Route or Path value that brings requests back to the local end of a flow (§16.6 step 4)."""
         scheme = b"sips" if secure and flow.transport == "tls" else b"sip"
         return b"<%b:%b%b>" % (scheme, self._route[flow.transport, flow.local], params)  # type: ignore[index]
+
+    def own_route(self, value: bytes) -> bytes | None:
+        """Return the parameters of a Route that says what `route` does, byte for byte; None for any other value.
+
+        Nearly every Route is one, and it need not be taken apart.
+        """
+        if value.startswith(self._own_routes) and value.find(b">") == len(value) - 1:
+            return value[value.find(b";") : -1]
+        return None
 
     def flow_to(self, transport: str, remote: Address, came: Flow | None = None) -> Flow | None:
         """Return the flow to a remote address from the listener of that transport and family.
@@ -74,7 +86,7 @@ class Listeners:
         return any(listener.transport == transport for listener in self.all)
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def hostport(address: Address) -> bytes:
     """Return b"host:port", the host in brackets where it is an IPv6 literal."""
     host = b"[%b]" if ":" in address[0] else b"%b"
@@ -83,7 +95,5 @@ def hostport(address: Address) -> bytes:
 
 def transport_of(uri: Uri) -> str | None:
     """Return the transport that a URI asks for, in lower case; None where it says nothing (RFC 3263 §4.1)."""
-    if uri.transport is not None:
-        transport = uri.transport.decode("latin-1")
-        return "tls" if transport in {"udp", "tcp"} and uri.scheme[3:] else transport
-    return "tls" if uri.scheme[3:] else None
+    transport = None if uri.transport is None else uri.transport.decode("latin-1")
+    return "tls" if uri.scheme[3:] and transport in {None, "udp", "tcp"} else transport

@@ -36,7 +36,7 @@ def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple
         params += b";received=" + source[0].encode()
     if remedies.rport:
         params = grammar.with_param(params, b"rport", b"%d" % source[1])
-    request.replace_top(b"Via", came.with_params(params))
+    request.replace_top(b"Via", top[: len(top) - len(came.params)] + params)
     host, port = came.sent_by
     return came, (source[0] if remedies.received else host, source[1] if remedies.rport else port)
 

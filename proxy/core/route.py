@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
-from proxy.core.flow import REMEMBERED
 from proxy.core.listeners import Listeners, hostport
 from proxy.core.location import Binding, Location
 from proxy.core.remedies import Remedies
@@ -18,6 +16,7 @@ from proxy.core.target import Target
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_name_addr
+from proxy.sip.memory import remembered
 from proxy.sip.message import Request
 from proxy.sip.uri import Uri, parse_uri
 
@@ -101,7 +100,7 @@ class Router:
     def _repair_strict_route(self, request: Request, uri: Uri) -> Uri:
         """A strict router puts our Record-Route into the Request-URI and the real one last in Route (§16.4)."""
         routes = request.values(b"route")
-        if not routes or uri.user is not None or uri.param(b"lr") is None or not self.is_us(uri):
+        if uri.user is not None or not routes or uri.param(b"lr") is None or not self.is_us(uri):
             return uri
         own, last = uri, routes[-1]
         uri = parse_name_addr(last).parsed()
@@ -113,10 +112,13 @@ class Router:
         own, routes = 0, request.values(b"route")
         hosts: set[str] = set()
         for value in routes:
-            route = parse_name_addr(value).parsed()
-            if not self.is_us(route):
-                break
-            token = route.param(DIALOG)
+            params = self._listeners.own_route(value)
+            if params is None:
+                route = parse_name_addr(value).parsed()
+                if not self.is_us(route):
+                    break
+                params = route.params
+            token = grammar.param(params, DIALOG)
             if token is not None:
                 hosts.update(vouched_hosts(token, self._signer, request.header(b"call-id") or b"", now))
             own += 1
@@ -195,17 +197,22 @@ def dialog_token(signer: Signer, call_id: bytes, hosts: tuple[str, ...], now: fl
     return b";%b=%b/%b" % (DIALOG, packed, signer.sign_until(now, b"dialog", call_id, packed))
 
 
-@lru_cache(maxsize=REMEMBERED)
+@remembered
 def _packed(hosts: tuple[str, ...]) -> bytes:
     return pack(" ".join(sorted({host for host in hosts if host})).encode())
 
 
-def vouched_hosts(token: bytes, signer: Signer, call_id: bytes, now: float) -> list[str]:
+def vouched_hosts(token: bytes, signer: Signer, call_id: bytes, now: float) -> tuple[str, ...]:
     """Return the hosts that a token in our Route vouches for. Raises SipError 403 for one that is not ours."""
     packed, _, signature = token.partition(b"/")
     if not signer.is_current(signature, now, b"dialog", call_id, packed):
         raise SipError(403, b"Forged Route")
-    return unpack(packed).decode("ascii").split()
+    return _unpacked(packed)
+
+
+@remembered
+def _unpacked(packed: bytes) -> tuple[str, ...]:
+    return tuple(unpack(packed).decode("ascii").split())
 
 
 def decrement_max_forwards(request: Request) -> None:

@@ -29,8 +29,9 @@ def validate(request: Request) -> Uri:
         raise SipError(400, b"Bad Via")
     for key in (b"via", b"route"):
         text = request.header(key)
-        is_one = text is None or not (grammar.COMMA in text or request.has_repeated())
-        if not is_one and len(request.values(key)) > MAX_HOPS:
+        if text is None or (grammar.COMMA not in text and not request.repeated()):
+            continue  # one at most
+        if len(request.values(key)) > MAX_HOPS:
             raise SipError(400, b"Too Many Hops Listed")
     framing.cut_body(request)
     uri = parse_uri(request.uri)
@@ -70,7 +71,8 @@ def check_head(message: Message) -> None:
     sender, target, cseq = header(b"from"), header(b"to"), header(b"cseq")
     if not (sender and target and cseq and header(b"call-id")):
         raise SipError(400, b"Not Exactly One " + next(name for name, key in _ONCE if not header(key)))
-    if message.has_repeated():
+    repeated = message.repeated()
+    if repeated and repeated != count(b"via") - 1:  # that of a Via is what nearly always is
         for name, key in _ONCE:
             if count(key) > 1:
                 raise SipError(400, b"Not Exactly One " + name)

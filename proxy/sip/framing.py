@@ -33,7 +33,7 @@ def cut_body(message: Message) -> None:
     text = message.header(b"content-length")
     if text is None:
         return
-    if text == b"%d" % len(message.body) and message.keys.count(b"content-length") == 1:
+    if text == b"%d" % len(message.body) and (not message.repeated() or message.count(b"content-length") == 1):
         return  # as nearly every message says
     claims = set(message.values(b"content-length"))
     length = grammar.decimal(claims.pop(), 65535)

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
 
-# Parsers remember their last results: one message asks twice or more, and those of one call say the same. What they
-# return is shared, and never changed. Few, because texts may be long, and strangers choose them.
-remembered = lru_cache(maxsize=256)
+from proxy.sip.memory import remembered
 
 # token = 1*(alphanum / "-" / "." / "!" / "%" / "*" / "_" / "+" / "`" / "'" / "~")
 TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
@@ -16,10 +13,8 @@ TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 # SEMI generic-param, with gen-value = token / host / quoted-string
 PARAM = re.compile(rb';\s*([^;=\s",]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s",]*))?')
 
-# The bytes of usual parameters: no quoted string, no white space, nothing that ends the list.
-_ODD = b'", \t\r\n\v\f'
 # One byte as a number: `COMMA in text` costs a tenth of `b"," in text`, which first takes the bytes for a number.
-COMMA, COLON, EQUALS, PERCENT, GREATER, CR, NUL = b",:=%>\r\0"
+COMMA, COLON, EQUALS, PERCENT, GREATER, QUOTE, CR, LF, NUL = b',:=%>"\r\n\0'
 
 # A comma separates two values, but not within a quoted string or an angle-bracketed URI. What is never closed ends with
 # the text and is not tried again from its second character: one datagram of quotes or brackets would take seconds.
@@ -59,7 +54,7 @@ _SPELLED = (
 KEYS = {name: name.lower() for name in _SPELLED} | COMPACT
 
 
-@lru_cache(maxsize=4096)  # the hosts of a day's messages are few
+@remembered
 def host_text(host: bytes) -> str:
     """Return a host as it is compared: lower case, IPv6 without brackets and in its shortest form (RFC 5952)."""
     text = host.decode("latin-1").strip("[]").lower()
@@ -153,8 +148,8 @@ def _place(params: bytes, name: bytes) -> tuple[int, int] | None:
     if lower.find(name) < 0:
         return None
     begin = lower.find(b";" + name)
-    if begin < 0 or lower.count(name) > 1 or len(params.translate(None, _ODD)) != len(params):
-        return UNUSUAL
+    if begin < 0 or lower.count(name) > 1 or COMMA in params or QUOTE in params or params.split() != [params]:
+        return UNUSUAL  # the last: white space
     stop = begin + 1 + len(name)
     end = lower.find(b";", stop)
     if end < 0:

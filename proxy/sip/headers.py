@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
+from proxy.sip.memory import remembered
 from proxy.sip.uri import DEFAULT_PORT, Uri, parse_uri
 
 # sent-protocol LWS sent-by *( SEMI via-params ); white space may stand around each slash and colon (RFC 3261 §25.1)
@@ -16,10 +17,18 @@ _VIA = re.compile(
     rb"((?:;.*)?)",
     re.IGNORECASE | re.DOTALL,
 )
-_PROTOCOLS = {b"SIP/2.0/" + name: name for name in (b"UDP", b"TCP", b"TLS", b"WS", b"WSS")}
-_SENT_BY = re.compile(rb"(\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})(?::([0-9]{1,5}))?")
-# What is not quoted in a display name are words: *(token LWS), and what people write in their own alphabet.
-_NAME_ADDR = re.compile(rb'((?:"(?:[^"\\]|\\.)*"|[^"<,;:@])*<)([^<>]*)(>.*)', re.DOTALL)
+# The same as nearly all write it: one space, and the branch first.
+_USUAL_VIA = re.compile(
+    rb"SIP/2\.0/(UDP|TCP|TLS|WSS?) "
+    rb"((?:\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})(?::[0-9]{1,5})?)"
+    rb"((?:;branch=([A-Za-z0-9\-.!%*_+`'~]++)(?![^;]))?+(?:;.*)?)",
+    re.DOTALL,
+)
+# What is not quoted in a display name are words: *(token LWS), and what people write in their own alphabet. A tag that
+# is the first parameter is found on the way.
+_NAME_ADDR = re.compile(
+    rb'((?:"(?:[^"\\]++|\\.)*+"|[^"<,;:@]++)*+<)([^<>]*+)(>(?:;tag=([A-Za-z0-9\-.!%*_+`\'~]++)(?![^;]))?+.*)', re.DOTALL
+)
 _CSEQ = re.compile(rb"([0-9]{1,10})\s+([A-Za-z0-9\-.!%*_+`'~]+)")
 
 MAX_CSEQ = 2**31 - 1  # RFC 3261 §8.1.1.5
@@ -84,7 +93,7 @@ class NameAddr:
         return grammar.param(self.after, name)
 
 
-@grammar.remembered
+@remembered
 def parse_via(text: bytes) -> Via:
     """Return one Via value. Raises SipError 400."""
     via = parse_any_via(text)
@@ -93,40 +102,37 @@ def parse_via(text: bytes) -> Via:
     return via
 
 
-@grammar.remembered
 def parse_any_via(text: bytes) -> Via:
     """Return one Via value, of whatever version: so a request of another SIP can be told 505. Raises SipError 400."""
-    protocol, _, rest = text.partition(b" ")
-    transport = _PROTOCOLS.get(protocol)
-    where, semicolon, params = rest.partition(b";")
-    if transport is not None and _SENT_BY.fullmatch(where) is not None:  # the usual spelling
-        version, params = b"2.0", semicolon + params
+    found = _USUAL_VIA.fullmatch(text)
+    if found is not None:
+        version = b"2.0"
+        transport, where, params, branch = found.groups()
     else:
         found = _VIA.fullmatch(text)
         if found is None:
             raise SipError(400, b"Bad Via")
-        version, transport, params = found[1], found[2], found[5]
+        version, transport, params, branch = found[1], found[2], found[5], None
         where = found[3] if found[4] is None else b"%b:%b" % found.group(3, 4)
-    host, port = _sent_by(where)
-    return Via(
-        transport, host, port, params, version, (grammar.host_text(host), port or DEFAULT_PORT),
-        grammar.param(params, b"branch") or b"",
-    )  # fmt: skip
+    host, port, sent_by = _sent_by(where)
+    if branch is None:
+        branch = grammar.param(params, b"branch") or b""
+    return Via(transport, host, port, params, version, sent_by, branch)
 
 
-@grammar.remembered
-def _sent_by(text: bytes) -> tuple[bytes, int | None]:
-    """Return host and port of a sent-by that is well spelled. Raises SipError 400."""
+@remembered
+def _sent_by(text: bytes) -> tuple[bytes, int | None, tuple[str, int]]:
+    """Return host and port of a sent-by that is well spelled, and both for comparison. Raises SipError 400."""
     host, colon, digits = text.rpartition(b":")
     if not colon or digits.endswith(b"]"):
-        return text, None
+        return text, None, (grammar.host_text(text), DEFAULT_PORT)
     port = grammar.decimal(digits, 65535)
     if not port:
         raise SipError(400, b"Bad Via")
-    return host, port
+    return host, port, (grammar.host_text(host), port)
 
 
-@grammar.remembered
+@remembered
 def parse_name_addr(text: bytes) -> NameAddr:
     """Return a name-addr or addr-spec value. Raises SipError 400.
 
@@ -134,15 +140,15 @@ def parse_name_addr(text: bytes) -> NameAddr:
     """
     found = _NAME_ADDR.fullmatch(text)
     if found is not None:
-        before, uri, after = found.groups()
-        return NameAddr(before, uri.strip(), after, grammar.param(after, b"tag"))
+        before, uri, after, tag = found.groups()
+        return NameAddr(before, uri.strip(), after, grammar.param(after, b"tag") if tag is None else tag)
     if b"<" in text or b">" in text or b'"' in text:
         raise SipError(400, b"Bad Address")
     uri, semicolon, params = text.partition(b";")
     return NameAddr(b"", uri.strip(), semicolon + params, grammar.param(semicolon + params, b"tag"))
 
 
-@grammar.remembered
+@remembered
 def parse_cseq(text: bytes) -> tuple[int, bytes]:
     """Return (number, method). Raises SipError 400."""
     found = _CSEQ.fullmatch(text)

@@ -57,9 +57,9 @@ class Message:
         """Return how many lines have this key."""
         return self.keys.count(key)
 
-    def has_repeated(self) -> bool:
-        """Say whether two lines have one key."""
-        return len(self._first) != len(self.keys)
+    def repeated(self) -> int:
+        """Return how many lines have a key that a line above them has too."""
+        return len(self.keys) - len(self._first)
 
     def values(self, key: bytes) -> list[bytes]:
         """Return the comma-separated values of all lines with this key, in order. Not to be changed by the caller."""
@@ -88,7 +88,7 @@ class Message:
     def only(self, key: bytes) -> bytes | None:
         """Return the value of this key when there is exactly one."""
         text = self.header(key)
-        if text is None or (grammar.COMMA not in text and self.keys.count(key) == 1):
+        if text is None or (grammar.COMMA not in text and (not self.repeated() or self.keys.count(key) == 1)):
             return text
         values = self.values(key)
         return values[0] if len(values) == 1 else None

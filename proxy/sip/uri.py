@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
+from proxy.sip.memory import remembered
 
 DEFAULT_PORT = 5060
 TLS_PORT = 5061
@@ -22,6 +23,7 @@ _URI = re.compile(
     rb"((?:\?[^\s<>\"@]*)?)"
 )
 _SCHEME = re.compile(rb"([A-Za-z][A-Za-z0-9+.\-]*):")
+_SCHEMES = frozenset((b"sip", b"sips"))
 _ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
@@ -103,14 +105,12 @@ def scheme_of(text: bytes) -> bytes:
     return found[1].lower()
 
 
-@grammar.remembered
+@remembered
 def parse_uri(text: bytes) -> Uri:
     """Return a sip or sips URI in its parts. Raises SipError 400, or 416 for another scheme."""
-    if scheme_of(text) not in {b"sip", b"sips"}:
-        raise SipError(416)
     found = _URI.fullmatch(text)
-    if found is None:
-        raise SipError(400, b"Bad URI")
+    if found is None or found[1].lower() not in _SCHEMES:
+        raise SipError(400, b"Bad URI") if scheme_of(text) in _SCHEMES else SipError(416)
     scheme, user, host, port, params, headers = found.groups()
     return Uri(scheme, user, host, _port(port), params, headers)
 

@@ -1,0 +1,36 @@
+"""What a parser said of a text, kept for the next time: the messages of a call say the same, and most twice or more.
+
+What is kept is shared, and never changed. Texts are chosen by strangers: few are kept, and none that is long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+MOST = 1024  # of one parser
+LONGEST = 512  # bytes, or characters
+
+Key = TypeVar("Key")
+Result = TypeVar("Result")
+
+
+class _Memory(dict[Any, Any]):
+    """Results by argument: a text or a tuple. `functools.lru_cache` takes three times as long to find one for bytes."""
+
+    def __init__(self, function: Callable[[Any], object]) -> None:
+        self._function = function
+
+    def __missing__(self, key: Any) -> object:
+        """Ask the function. What it raises is not kept."""
+        result = self._function(key)
+        if len(key) <= LONGEST:
+            if len(self) >= MOST:
+                self.clear()  # what is asked often is soon here again
+            self[key] = result
+        return result
+
+
+def remembered(function: Callable[[Key], Result]) -> Callable[[Key], Result]:
+    """Return the function, with a memory."""
+    return _Memory(function).__getitem__
