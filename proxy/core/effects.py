@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from proxy.core.flow import Flow
 
 
-class Send(NamedTuple):
+@dataclass(slots=True)
+class Send:
     """Send these bytes on this flow.
 
     Over a stream with `flow.connection` == 0 any connection to the remote address serves, and where there is none one
@@ -69,7 +71,8 @@ class Forget(NamedTuple):
     id: int
 
 
-class Note(NamedTuple):
+@dataclass(slots=True)
+class Note:
     """Something worth a line in the log: a noun-verb name and its fields. Never a secret."""
 
     name: str

@@ -43,6 +43,9 @@ RETRY_AFTER_S = 10
 ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, REFER, SUBSCRIBE, NOTIFY, PUBLISH"
 
 
+_FLOW_PARAM = b";%b=" % FLOW
+
+
 @dataclass(slots=True)
 class Policy:
     """What the engine is told beside its parts; plain values. Times in seconds."""
@@ -261,7 +264,7 @@ class Engine:
     def _flow_token(self, request: Request) -> bytes | None:
         """Return the flow token in a topmost Route that names us."""
         top = request.top(b"route")
-        if top is None or top.find(b";%b=" % FLOW) < 0:
+        if top is None or top.find(_FLOW_PARAM) < 0:
             return None
         own = parse_name_addr(top).parsed()
         return own.param(FLOW) if self._router.is_us(own) else None

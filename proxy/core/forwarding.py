@@ -94,7 +94,7 @@ class Forwarding:
 
     def send_once(self, request: Request, target: Target, base: bytes, came: Flow, now: float) -> None:
         """Forward a request without a transaction: an ACK for a 2xx (§16.11). Raises SipError."""
-        request.set_uri(target.uri.encode())
+        request.uri = target.uri.encode()
         route.decrement_max_forwards(request)
         flow, host = target.flow or self._literal(target.hop, came), target.hop.address[0]
         if flow is not None:
@@ -199,7 +199,7 @@ class Forwarding:
         """Make the copy for one target (§16.6 steps 1 to 8); what is the same for all targets was done before."""
         target, context = branch.target, branch.context
         copy = request.copy()
-        copy.set_uri(target.uri.encode())
+        copy.uri = target.uri.encode()
         for value in reversed(target.routes):
             copy.push(b"Route", value)
         if request.method == b"REGISTER":

@@ -13,6 +13,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from proxy.core.effects import Effect, Forget, Locate, Note, Save, Send
@@ -25,6 +26,7 @@ from proxy.net.resolver import NoAnswer, NoSuchHost, Resolver
 from proxy.net.store import Store
 from proxy.net.stream import Streams
 from proxy.net.udp import UdpSocket
+from proxy.sip.memory import remembered
 
 STRANGERS = frozenset(("message-dropped", "request-refused", "wrong-password"))
 MOST_SHOWN = 1000  # bindings on /registrations
@@ -108,9 +110,9 @@ class Shell:
         self._enter("", self.engine.handle_timer)
         self.arm()
 
-    def _drain(self, udp: UdpSocket, local: Address) -> None:
+    def _drain(self, udp: UdpSocket, flow_from: Callable[[Address], Flow]) -> None:
         for data, source in udp.drain():
-            self.receive(data, Flow("udp", local, source))
+            self.receive(data, flow_from(source))
         self.arm()
 
     def receive_from_stream(self, data: bytes, flow: Flow) -> None:
@@ -260,7 +262,8 @@ class Shell:
             self._loop.add_signal_handler(number, self.stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload, reload)
         for local, udp in self._udp.items():
-            self._loop.add_reader(udp.socket, self._drain, udp, local)
+            flow_from = remembered(partial(Flow, "udp", local))  # to make one takes longer than to find it
+            self._loop.add_reader(udp.socket, self._drain, udp, flow_from)
         self._carry_out(self.engine.start(self.now()))
         self.arm()
         self._log.later = self._loop.call_later

@@ -9,6 +9,7 @@ import re
 
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
+from proxy.sip.memory import remembered
 from proxy.sip.message import Message
 
 STUN_COOKIE = b"\x21\x12\xa4\x42"  # RFC 8489 §5: bytes 4 to 7 of every STUN message, whose first two bits are 0
@@ -23,6 +24,11 @@ _LENGTH = re.compile(rb"\r\n(?i:content-length|l)[ \t]*:((?:[^\r]|\r(?!\n)|\r\n[
 _MOST = 9_999_999_999  # bytes: what grammar.decimal() reads; the caller has a limit of its own
 
 
+@remembered
+def _number(text: bytes) -> int | None:
+    return grammar.decimal(text, 65535)
+
+
 def is_keep_alive(data: bytes) -> bool:
     """Say whether a datagram only keeps a NAT open: CRLFs, zero bytes, or STUN (RFC 5626 §3.5)."""
     return not data.strip(b"\r\n\0") or (data[0] < 0x40 and data[4:8] == STUN_COOKIE)
@@ -33,7 +39,7 @@ def cut_body(message: Message) -> None:
     text = message.header(b"content-length")
     if text is None:
         return
-    if text == b"%d" % len(message.body) and (not message.repeated() or message.count(b"content-length") == 1):
+    if _number(text) == len(message.body) and (not message.repeated() or message.count(b"content-length") == 1):
         return  # as nearly every message says
     claims = set(message.values(b"content-length"))
     length = grammar.decimal(claims.pop(), 65535)

@@ -7,6 +7,7 @@ does not rebuild messages. Values are interpreted when somebody asks for them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import compress
 
 from proxy.sip import grammar
 
@@ -33,12 +34,11 @@ class Message:
     `header(key)` returns it, or None. `defect` says in a few words what is wrong with the head, if anything is.
     """
 
-    __slots__ = ("_first", "_values", "body", "defect", "header", "keys", "lines", "start")
+    __slots__ = ("_first", "_values", "body", "defect", "header", "keys", "lines")
 
-    def __init__(
-        self, start: bytes, lines: list[bytes], keys: list[bytes], first: dict[bytes, bytes], body: bytes
-    ) -> None:
-        self.start = start
+    start: bytes
+
+    def __init__(self, lines: list[bytes], keys: list[bytes], first: dict[bytes, bytes], body: bytes) -> None:
         self.lines = lines
         self.keys = keys
         self.body = body
@@ -118,11 +118,22 @@ class Message:
 
     def replace_top(self, name: bytes, value: bytes) -> None:
         """Replace the first value of this name; what follows it in the same line stays there."""
-        self._edit_top(name, [value])
+        key = name.lower()
+        index = self.keys.index(key)
+        if grammar.COMMA in self.lines[index]:
+            self._edit_top(name, [value])
+            return
+        self.lines[index] = b"%b: %b" % (name, value)
+        self._first[key] = value
+        self._values.pop(key, None)
 
     def pop_top(self, name: bytes) -> None:
         """Remove the first value of this name, and its line when nothing else is in it."""
-        self._edit_top(name, [])
+        index = self.keys.index(name.lower())
+        if grammar.COMMA in self.lines[index]:
+            self._edit_top(name, [])
+        else:
+            self.remove_line(index)
 
     def replace_values(self, name: bytes, values: list[bytes]) -> None:
         """Put these values, a line each, in the place of all lines of this name."""
@@ -144,14 +155,6 @@ class Message:
     def _edit_top(self, name: bytes, values: list[bytes]) -> None:
         key = name.lower()
         index = self.keys.index(key)
-        if grammar.COMMA not in self.lines[index]:  # the only value of its line
-            if values:
-                self.lines[index] = b"%b: %b" % (name, values[0])
-                self._edited(key, values[0])
-            else:
-                del self.keys[index], self.lines[index]
-                self._edited(key, None)
-            return
         while not (found := grammar.split_values(self._text(index))):  # a line of commas alone bears no value
             index = self.keys.index(key, index + 1)
         values = values + found[1:]
@@ -191,7 +194,7 @@ class Request(Message):
         self, method: bytes, uri: bytes, version: bytes, lines: list[bytes], keys: list[bytes],
         first: dict[bytes, bytes], body: bytes,
     ) -> None:  # fmt: skip
-        super().__init__(b"%b %b %b" % (method, uri, version), lines, keys, first, body)
+        super().__init__(lines, keys, first, body)
         self.method = method
         self.uri = uri
         self.version = version
@@ -202,21 +205,22 @@ class Request(Message):
             self.method, self.uri, self.version, self.lines.copy(), self.keys.copy(), self._first.copy(), self.body
         )
 
-    def set_uri(self, uri: bytes) -> None:
-        """Replace the Request-URI."""
-        self.uri = uri
-        self.start = b"%b %b %b" % (self.method, uri, self.version)
+    @property
+    def start(self) -> bytes:  # type: ignore[override]  # nobody sets it
+        """The start line."""
+        return b"%b %b %b" % (self.method, self.uri, self.version)
 
 
 class Response(Message):
     """A response: `status` from 100 to 699."""
 
-    __slots__ = ("status",)
+    __slots__ = ("start", "status")
 
     def __init__(
         self, start: bytes, status: int, lines: list[bytes], keys: list[bytes], first: dict[bytes, bytes], body: bytes
     ) -> None:
-        super().__init__(start, lines, keys, first, body)
+        super().__init__(lines, keys, first, body)
+        self.start = start
         self.status = status
 
 
@@ -228,11 +232,11 @@ def answer(
     A 100 has no `to_tag`, but the Timestamp of its request (§8.2.6.1).
     """
     copied = _COPIED_INTO_100 if status == 100 else _COPIED
-    picked = [index for index, key in enumerate(request.keys) if key in copied]
-    keys = [request.keys[index] for index in picked]
-    lines = [request.lines[index] for index in picked]
+    picked = list(map(copied.__contains__, request.keys))
+    keys = list(compress(request.keys, picked))
+    lines = list(compress(request.lines, picked))
     first = {key: request.header(key) or b"" for key in keys}
-    if b"to" in first and to_tag is not None:
+    if to_tag is not None and b"to" in first:
         index = keys.index(b"to")
         line = lines[index]
         params = line.rpartition(b">")[2] if grammar.GREATER in line else line

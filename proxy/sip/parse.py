@@ -5,10 +5,14 @@ A defect in the head does not stop the parser: it is noted, so that the sender o
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from proxy.sip import grammar
 from proxy.sip.errors import NotSip
 from proxy.sip.memory import remembered
 from proxy.sip.message import Request, Response, unfolded
+
+_key = itemgetter(0)
 
 
 def parse(data: bytes) -> Request | Response:
@@ -22,7 +26,7 @@ def parse(data: bytes) -> Request | Response:
         lines, fields, wrong = _read_closely(lines)
         first = dict(reversed(fields))
         defect = wrong or defect
-    keys = [key for key, _ in fields]
+    keys = list(map(_key, fields))
     message: Request | Response
     if status:
         message = Response(start, status, lines, keys, first, body)

@@ -150,8 +150,9 @@ class Ladder:
         sent = []
         for effect in effects:
             if isinstance(effect, Send):
-                flow, data, token, may_open, name = effect
-                sent.append(Sent(flow.remote, data, parse(data), flow, token, may_open, name))
+                flow, data = effect.flow, effect.data
+                way = (effect.token, effect.may_open, effect.server_name)
+                sent.append(Sent(flow.remote, data, parse(data), flow, *way))
             elif isinstance(effect, Note):
                 self.notes.append(effect)
             elif isinstance(effect, Locate):

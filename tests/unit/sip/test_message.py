@@ -91,7 +91,7 @@ def test_an_edit_leaves_every_other_byte() -> None:
 def test_another_request_uri_changes_the_start_line_alone() -> None:
     request = parse(HEAD + b"\r\n\r\n")
     assert isinstance(request, Request)
-    request.set_uri(b"sip:new")
+    request.uri = b"sip:new"
     assert request.encode() == HEAD.replace(b"sip:b@x SIP", b"sip:new SIP") + b"\r\n\r\n"
 
 
@@ -110,7 +110,7 @@ def test_a_copy_is_edited_without_its_original() -> None:
     assert isinstance(original, Request)
     copy = original.copy()
     assert copy.encode() == original.encode()
-    copy.set_uri(b"sip:new")
+    copy.uri = b"sip:new"
     copy.push(b"Via", b"Z")
     copy.set(b"Subject", b"new")
     copy.replace_values(b"Route", [])
