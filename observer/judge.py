@@ -20,7 +20,7 @@ from typing import Any
 from observer import checks, connections, consequence, ladder, story
 from observer.case import Case, contacts_of_phones
 from observer.control import ROOM, Request, ask, serve, until_stopped
-from observer.decode import KEYS, decode
+from observer.decode import KEYS, Sighting, decode
 from observer.history import History
 from observer.topology import Topology, from_environment
 
@@ -39,6 +39,7 @@ class Memory:
 
     contacts: dict[str, set[str]] = field(default_factory=dict)  # the URIs that phones gave as theirs, by phone
     calls: deque[str] = field(default_factory=lambda: deque(maxlen=REMEMBERED_CALLS))  # Call-IDs of INVITEs
+    cut_at: float = 0.0  # when every tap had been cut for the run before, in Unix seconds
 
 
 def judge(request: Request, topology: Topology, without: str, memory: Memory) -> Request:
@@ -49,15 +50,17 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     """
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
+    ended = time.time()
     drops, deaf = cut(topology, folder)
-    began = request.get("since", 0.0)
-    histories, silent = ask_routers(topology, folder, began)
+    since = request.get("since", 0.0)
+    began, memory.cut_at = max(since, memory.cut_at), time.time()
+    histories, silent = ask_routers(topology, folder, since)
     topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
     if PROXY_KEYS.exists():
         shutil.copy(PROXY_KEYS, folder / KEYS)
         began = max(began, connections.prepend(folder, ROOM / "captures" / "before"))
-    earlier = set(memory.calls) if request.get("since") else set()
-    sightings = [seen for seen in decode(folder) if seen.time >= began and seen.call_id not in earlier]
+    earlier = set(memory.calls) if since else set()
+    sightings = [seen for seen in within(decode(folder), began, ended) if seen.call_id not in earlier]
     journeys = story.tell(sightings, topology)
     case = Case(
         topology, journeys, sightings, request["legs"], _probes(topology), histories, silent,
@@ -100,6 +103,31 @@ def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
     with ThreadPoolExecutor(len(names)) as pool:  # each starts a program and ends one
         said = list(pool.map(one, names))
     return {label: count for drops, _ in said for label, count in drops.items()}, [why for _, why in said if why]
+
+
+def within(sightings: list[Sighting], began: float, ended: float) -> list[Sighting]:
+    """Return what is of a run that began and ended then (Unix seconds), of sightings in the order of time.
+
+    The taps are cut one after another: what begins meanwhile (a phone refreshes, the proxy looks whether one is alive)
+    is in the capture of one and not of the next, and would look lost in between. So nothing that began after `ended`,
+    when the cut was asked for, is of the run. What had begun is followed to where it was going, but not when it is sent
+    once more.
+    """
+    kept: list[Sighting] = []
+    begun: set[tuple[object, ...]] = set()
+    places: set[tuple[object, ...]] = set()
+    for seen in sightings:
+        if seen.time < began:
+            continue
+        transaction = seen.call_id, seen.cseq, *seen.branches[-1:]
+        place = story.message(seen), seen.tap, seen.source, seen.destination
+        if seen.time < ended:
+            begun.add(transaction)
+        elif not seen.is_sip or transaction not in begun or place in places:
+            continue
+        places.add(place)
+        kept.append(seen)
+    return kept
 
 
 def ask_routers(

@@ -11,6 +11,7 @@ from tests.e2e.lab import Lab
 pytestmark = pytest.mark.e2e
 
 IDLE_S = 60
+CUTS = 5
 REFRESHES = 2  # since her last call: longer than the router remembers a short UDP flow
 
 
@@ -22,3 +23,10 @@ def test_the_phones_stay_registered_while_nobody_calls(lab: Lab) -> None:
         time.sleep(1)  # pacing of a poll, with a deadline
     run = lab.call("--from", "bob")
     assert run.code == 0, run.explain()
+
+
+def test_a_refresh_while_the_taps_are_cut_is_not_told_as_half_of_one(lab: Lab) -> None:
+    """Alice registers over and over while run after run is judged: every tap's capture ends at another moment."""
+    told = lab.script("bob", "cuts", str(CUTS))
+    assert told.count("── REGISTER ──") >= CUTS
+    assert "✗" not in told, told

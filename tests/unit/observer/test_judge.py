@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,24 @@ import pytest
 from observer import control
 from observer.checks import judge
 from observer.consequence import facts
-from observer.judge import EXIT_CODES, ask_routers, cut, words
-from tests.unit.observer.sightings import HOME, TOPOLOGY, TWO_HOMES, both_legs, case, did, good_probe, topology
+from observer.decode import Address, Sighting
+from observer.judge import EXIT_CODES, ask_routers, cut, within, words
+from tests.unit.observer.sightings import (
+    ALICE,
+    HOME,
+    NAT,
+    PROXY,
+    TOPOLOGY,
+    TWO_HOMES,
+    Lines,
+    both_legs,
+    case,
+    did,
+    good_probe,
+    lines,
+    sighting,
+    topology,
+)
 
 
 def verdict(without: tuple[str, ...] = (), **given: Any) -> dict[str, Any]:
@@ -101,3 +118,57 @@ def test_a_tap_that_is_dead_is_told_and_the_others_are_cut(room: Path) -> None:
     assert drops == {"proxy": 0, "nat-lan": 3}
     assert len(deaf) == 1
     assert deaf[0].startswith("tap-core does not answer")
+
+
+# While the taps are cut
+
+
+def at(time: float, tap: str, source: Address, destination: Address, said: Lines) -> Sighting:
+    return sighting(tap, source, destination, *said, time=time)
+
+
+def exchange(begin: float, cseq: int) -> list[Sighting]:
+    """Return a refresh: Alice's REGISTER and its 200 at each tap, a hundredth of a second between two."""
+    there = f"SIP/2.0/UDP 10.77.1.100:5060;branch=z9hG4bK{cseq}"
+    asked = lines("REGISTER sip:198.51.100.10 SIP/2.0", [there], "r", f"{cseq} REGISTER")
+    answer = lines("SIP/2.0 200 OK", [there], "r", f"{cseq} REGISTER")
+    ways = [
+        ("nat-lan", ALICE, PROXY, asked), ("nat-wan", NAT, PROXY, asked), ("proxy", NAT, PROXY, asked),
+        ("proxy", PROXY, NAT, answer), ("nat-wan", PROXY, NAT, answer), ("nat-lan", PROXY, ALICE, answer),
+    ]  # fmt: skip
+    return [at(begin + number / 100, *way) for number, way in enumerate(ways)]
+
+
+def losses(sightings: list[Sighting]) -> list[str]:
+    """Return what a story of these says was lost."""
+    judged = case(sightings=sightings)
+    return [loss.text for journey in judged.journeys for loss in judged.around.losses(journey)]
+
+
+def test_what_begins_while_the_taps_are_cut_is_of_no_run() -> None:
+    """The capture of the home ended before the REGISTER came, that of the street after it."""
+    early, late = exchange(10.0, 1), exchange(20.0, 2)
+    torn = [*early, *(seen for seen in late if seen.tap != "nat-lan")]
+    assert losses(torn) != []
+    assert within(torn, 0.0, 19.9) == early
+    assert losses(early) == []
+    rest = [seen for seen in late if seen.tap == "nat-lan"]  # of the run after it, which begins when all had been cut
+    assert losses(rest) != []
+    assert within(rest, 20.1, 30.0) == []
+
+
+@pytest.mark.parametrize("ended", [20.005, 20.015, 20.025, 20.035, 20.045])
+def test_what_had_begun_when_the_cut_was_asked_for_is_followed_to_its_end(ended: float) -> None:
+    whole = exchange(20.0, 1)
+    assert within(whole, 0.0, ended) == whole
+
+
+def test_what_is_sent_once_more_while_the_taps_are_cut_is_of_no_run() -> None:
+    first, again = exchange(20.0, 1)[:3], [replace(seen, time=seen.time + 0.5) for seen in exchange(20.0, 1)[:2]]
+    assert within([*first, *again], 0.0, 20.4) == first
+    assert within([*first, *again], 0.0, 30.0) == [*first, *again]
+
+
+def test_a_packet_without_sip_is_of_the_run_that_it_falls_into() -> None:
+    packets = [replace(exchange(number, 1)[0], first_line="", call_id="", cseq=0, branches=[]) for number in (1, 2, 3)]
+    assert within(packets, 1.5, 2.5) == packets[1:2]
