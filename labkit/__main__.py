@@ -7,15 +7,14 @@ import os
 import signal
 import sys
 import traceback
+from importlib import import_module
 from typing import NoReturn
 
-from labkit import bench, call, doctor, down, experiment, experiments, measure, nat, nats, reflector, test, up
 from labkit.outcome import Exit, LabBroken, Mistake, say
 
-VERBS = {
-    "up": up, "call": call, "nat": nat, "nats": nats, "experiment": experiment, "experiments": experiments,
-    "measure": measure, "reflector": reflector, "bench": bench, "down": down, "test": test, "doctor": doctor,
-}  # fmt: skip
+VERBS = (
+    "up", "call", "nat", "nats", "experiment", "experiments", "measure", "reflector", "bench", "down", "test", "doctor",
+)  # fmt: skip
 INTERRUPTED = 130  # what a shell makes of SIGINT
 
 EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prerequisite, 3 the lab is broken,
@@ -44,9 +43,12 @@ def main() -> int:
         epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter,
     )  # fmt: skip
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
-    for name, module in VERBS.items():
+    # To read all modules takes longer than most of what they do: only who wants to know the verbs waits for that.
+    needed = [verb for verb in VERBS if verb == "".join(sys.argv[1:2])] or VERBS
+    modules = {verb: import_module(f"labkit.{verb}") for verb in needed}
+    for verb, module in modules.items():
         summary = (module.__doc__ or "").partition(":")[2].strip()
-        module.configure(verbs.add_parser(name, help=summary, description=summary))
+        module.configure(verbs.add_parser(verb, help=summary, description=summary))
     verbs.add_parser("help", help="this list")
     try:
         given, more = parser.parse_known_args()
@@ -59,7 +61,7 @@ def main() -> int:
         if given.verb == "help":
             parser.print_help()
             return Exit.PASS
-        return int(VERBS[given.verb].run(given))
+        return int(modules[given.verb].run(given))
     except Mistake as mistake:
         say(str(mistake))
         return Exit.USAGE

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,17 +38,9 @@ OLD_ENGINE = "case $1 in version) echo 19.03.15 ;; compose) echo 2.26.1 ;; *) ex
 class Machine:
     """A PATH with Python and nothing else, and a user who may do nothing in particular."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, checkout: Path) -> None:
         self._path = path
-        # A copy: the checkout may lie in a folder that only its owner can enter.
-        self._copy = path / "checkout"
-        self._copy.mkdir()
-        for name in ("lab", "labkit", "nat", "phones", "sipp_scenarios", "topologies", "compose.yaml"):
-            source = ROOT / name
-            if source.is_dir():
-                shutil.copytree(source, self._copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, self._copy / name)
+        self._checkout = checkout
         self.environment = {"PATH": str(path), "PYTHONDONTWRITEBYTECODE": "1"}
         for program in COREUTILS:
             (path / program).symlink_to(str(shutil.which(program)))
@@ -60,7 +53,7 @@ class Machine:
 
     def lab(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Type `./lab ARGUMENTS`."""
-        return self._run([str(self._copy / "lab"), *arguments])
+        return self._run([str(self._checkout / "lab"), *arguments])
 
     def _interpreter(self) -> str:
         """Return a Python that nobody may run: root's own often lives where only root can read."""
@@ -81,12 +74,33 @@ class Machine:
         )  # fmt: skip
 
 
-@pytest.fixture
-def machine() -> Iterator[Machine]:
-    """A machine without Docker. Not in pytest's own folder, which nobody but its owner can read."""
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that everybody may read: not in pytest's own, which nobody but its owner can enter."""
     with tempfile.TemporaryDirectory(prefix="lab-") as folder:
         os.chmod(folder, 0o755)
-        yield Machine(Path(folder))
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def checkout() -> Iterator[Path]:
+    """A copy of the checkout, which may lie where only its owner can enter; compiled, for nobody else may do that."""
+    with open_folder() as folder:
+        for name in ("lab", "labkit", "nat", "phones", "sipp_scenarios", "topologies", "compose.yaml"):
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / name)
+        subprocess.run([sys.executable, "-m", "compileall", "-q", folder], env={}, check=True)
+        yield folder
+
+
+@pytest.fixture
+def machine(checkout: Path) -> Iterator[Machine]:
+    """A machine without Docker."""
+    with open_folder() as folder:
+        yield Machine(folder, checkout)
 
 
 def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
