@@ -113,9 +113,9 @@ class Engine:
         self.transactions.timers.run(now)
         return self._effects()
 
-    def next_deadline(self) -> float | None:
-        """Return when `handle_timer` has something to do next."""
-        return self.transactions.timers.next_deadline()
+    def next_deadline(self, lateness: float = 0.0) -> float | None:
+        """Return when `handle_timer` is to be called next; timers may be late by that share of their delay."""
+        return self.transactions.timers.next_deadline(lateness)
 
     def failed(self, token: bytes, now: float) -> list[Effect]:
         """Return what follows when a Send with this token could not be carried out."""

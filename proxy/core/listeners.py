@@ -38,9 +38,6 @@ class Listeners:
             )
             for listener in self.all
         }  # fmt: skip
-        self._own_routes = tuple(
-            b"%b:%b" % (scheme, route) for scheme in (b"<sip", b"<sips") for route in self._route.values()
-        )
 
     def is_host(self, host: str) -> bool:
         """Say whether an address is one of ours, whatever the port."""
@@ -59,14 +56,9 @@ class Listeners:
         scheme = b"sips" if secure and flow.transport == "tls" else b"sip"
         return b"<%b:%b%b>" % (scheme, self._route[flow.transport, flow.local], params)  # type: ignore[index]
 
-    def own_route(self, value: bytes) -> bytes | None:
-        """Return the parameters of a Route that says what `route` does, byte for byte; None for any other value.
-
-        Nearly every Route is one, and it need not be taken apart.
-        """
-        if value.startswith(self._own_routes) and value.find(b">") == len(value) - 1:
-            return value[value.find(b";") : -1]
-        return None
+    def routes(self) -> list[bytes]:
+        """Return what stands between the scheme and the parameters in all that `route` returns."""
+        return list(self._route.values())
 
     def flow_to(self, transport: str, remote: Address, came: Flow | None = None) -> Flow | None:
         """Return the flow to a remote address from the listener of that transport and family.

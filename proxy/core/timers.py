@@ -8,6 +8,7 @@ The invariant: within a queue deadlines never fall, because `now` does not run b
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
@@ -48,14 +49,14 @@ class Timers:
         queue[timer] = None
         return timer
 
-    def next_deadline(self) -> float | None:
-        """Return when the next timer fires, or None."""
+    def next_deadline(self, lateness: float = 0.0) -> float | None:
+        """Return when to `run` next, or None. Timers may be late by that share of their delay: so many fire at once."""
         first = None
         for delay, queue in list(self._queues.items()):
             if not queue:
                 del self._queues[delay]
                 continue
-            deadline = next(iter(queue)).deadline
+            deadline = next(iter(queue)).deadline + delay * lateness
             if first is None or deadline < first:
                 first = deadline
         return first
@@ -63,17 +64,23 @@ class Timers:
     def run(self, now: float) -> None:
         """Call what is due, the earliest first."""
         while True:
-            due: Timer | None = None
+            earliest: Queue = OrderedDict()
+            at = until = math.inf  # when its first is due, and the first of all others
             for queue in self._queues.values():
                 if queue:
-                    timer = next(iter(queue))
-                    if timer.deadline <= now and (due is None or timer.deadline < due.deadline):
-                        due = timer
-            if due is None or due.action is None:
+                    deadline = next(iter(queue)).deadline
+                    if deadline < at:
+                        earliest, at, until = queue, deadline, at
+                    elif deadline < until:
+                        until = deadline
+            if at > now:
                 return
-            action, argument = due.action, due.argument
-            due.cancel()
-            action(argument, now)
+            until = min(until, now)
+            while earliest and (due := next(iter(earliest))).deadline <= until:
+                action, argument = due.action, due.argument
+                assert action is not None  # what is in a queue has one
+                due.cancel()
+                action(argument, now)
 
     def __len__(self) -> int:
         """Return how many are running."""

@@ -93,9 +93,9 @@ class Transactions:
         self.settled(transaction)
         if transaction.is_server and transaction.user is not None:
             transaction.user.ended()
-        for table in (self.clients, self.servers):
-            if table.get(transaction.key) is transaction:
-                del table[transaction.key]
+        table = self.servers if transaction.is_server else self.clients
+        if table.get(transaction.key) is transaction:
+            del table[transaction.key]
 
 
 def input_of(status: int) -> str:

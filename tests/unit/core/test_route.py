@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from proxy.core.flow import Address, Flow
@@ -72,6 +74,19 @@ def own(params: bytes = b"", call_id: bytes = b"c", now: float = NOW, address: A
     """Return one of our own Record-Routes."""
     token = dialog_token(SIGNER, call_id, (SENDER,), now)
     return b"<sip:%b:%d;lr%b%b>" % (address[0].encode(), address[1], params, token)
+
+
+WRITTEN = (
+    own(), own(b";r2=on"), own(address=TLS).replace(b";lr", b";transport=tls;lr"), own().replace(b"<sip:", b"<sips:"),
+    own(now=NOW - 2 * TOKEN_LIFETIME_S), own(call_id=b"other"), b"<sip:198.51.100.10:5060;lr>",
+)  # fmt: skip
+UNUSUAL = (
+    own().upper(), own().replace(b"sip", b"SIP"), own().replace(b"5060", b"50600"), own().replace(b";lr", b";lrx"),
+    own().replace(b">", b">;x=1"), b"A " + own(), own().replace(b";d", b";D"), own().replace(b";d=", b";d="),
+    own().replace(b">", b"?h=1>"), own().replace(b";d", b";x=<;d"), own().replace(b">", b";d=2>"), own() + b">",
+    own().replace(b"lr;", b'lr;x=";'), b"<sip:198.51.100.10:5060;lr>" + own()[own().find(b";d") :], own()[1:-1],
+    own().replace(b"198", b"a@198"), own(b";r2=on;x"), b"<sip:198.51.100.10:5060;lr;d=>", b"<sip:example.org;lr>",
+)  # fmt: skip
 
 
 # Who we are
@@ -246,6 +261,22 @@ def test_both_of_a_double_record_route_are_consumed_together() -> None:
     given = request(b"sip:x@198.51.100.9", *lines)
     assert one(given).hop.address == ("198.51.100.8", 5060)
     assert given.values(b"route") == [b"<sip:198.51.100.8;lr>"]
+
+
+@pytest.mark.parametrize("value", WRITTEN + UNUSUAL)
+def test_a_route_as_we_write_it_is_read_as_any_other(value: bytes) -> None:
+    def read(by: Router) -> object:
+        given = request(b"sip:x@198.51.100.9", b"Route: " + value, b"Route: <sip:198.51.100.8;lr>")
+        try:
+            known = by.preprocess(given, parse_uri(given.uri), SENDER, NOW)[1]
+        except SipError as error:
+            return str(error)
+        return known, given.values(b"route")
+
+    usual, general = router(), router()
+    general._written = re.compile(rb"(?!)")
+    assert read(usual) == read(general)
+    assert (usual._written.fullmatch(value) is not None) == (value in WRITTEN)
 
 
 def test_a_route_of_ours_below_a_strangers_stays() -> None:

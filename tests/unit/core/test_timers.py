@@ -64,6 +64,17 @@ def test_the_next_deadline_is_the_earliest_of_those_that_run() -> None:
     assert clock.timers.next_deadline() is None
 
 
+def test_timers_that_may_be_late_wake_us_once_for_many() -> None:
+    clock = Clock()
+    for number in range(10):
+        clock.start(number / 16, 32.0, number)
+    clock.start(0.0, 1.0, "soon")
+    assert clock.timers.next_deadline(1 / 32) == 1 + 1 / 32
+    assert clock.run(1 + 1 / 32) == ["soon"]
+    assert clock.timers.next_deadline(1 / 32) == 33.0
+    assert clock.run(33.0) == list(range(10))
+
+
 def test_a_cancelled_timer_never_fires_and_may_be_cancelled_twice() -> None:
     clock = Clock()
     first, second, _ = (clock.start(0.0, 1.0, number) for number in range(3))
