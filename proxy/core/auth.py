@@ -10,7 +10,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import blake2s
+from hashlib import blake2b
 from hmac import compare_digest
 
 from proxy.core.signer import Signer, pack, unpack
@@ -226,7 +226,7 @@ class Authenticator:
         nc = ONCE if given.qop is None else int(given.nc, 16)
         # To be a retransmission every byte must be the same (RFC 3261 §17.1), the source that is stamped into the Via
         # among them: digest covers no Contact, and who overheard a REGISTER must not send it again with another one.
-        return self._uses.accepts(serial, nc, blake2s(request.encode(), digest_size=FINGERPRINT_BYTES).digest())
+        return self._uses.accepts(serial, nc, blake2b(request.encode(), digest_size=FINGERPRINT_BYTES).digest())
 
     def _stamp(self, nonce: bytes, source: bytes) -> bytes | None:
         """Return what a nonce of this process says; None for any other."""

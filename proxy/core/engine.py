@@ -194,12 +194,13 @@ class Engine:
         uri = validate.validate(request)
         in_dialog = _to_tag(request) is not None
         self._shed(in_dialog)
-        base = MAGIC + self._sign_branch(request, came.branch, answer_to)
         self._check_loop(request)
+        routes = _routes(request)
         targets, is_trusted = self._targets(request, uri, flow, now)
         if targets is None:
             self._serve(request, came, flow, back, now)
             return
+        base = MAGIC + self._sign_branch(request, came.branch, answer_to, routes)
         self.identity.drop_credentials(request)
         if nat.is_behind_nat(request, came, flow):
             if self.policy.remedies.contact and request.method in nat.CONTACT_METHODS:
@@ -309,7 +310,7 @@ class Engine:
         uri = validate.validate(request)
         if self._is_tag(_to_tag(request), request):
             return
-        base = MAGIC + self._sign_branch(request, came.branch, answer_to)
+        base = MAGIC + self._sign_branch(request, came.branch, answer_to, _routes(request))
         targets, _ = self._targets(request, uri, flow, now)
         self.identity.drop_credentials(request)
         if targets:
@@ -344,7 +345,7 @@ class Engine:
             if self._listeners.is_here(via.sent_by):
                 below = parse_via(vias[number + 1])
                 answer_to = nat.answer_address(below, self.policy.remedies)
-                made = MAGIC + self._sign_branch(request, below.branch, answer_to)
+                made = MAGIC + self._sign_branch(request, below.branch, answer_to, _routes(request))
                 if via.branch.startswith(made):
                     raise SipError(482)
 
@@ -411,11 +412,12 @@ class Engine:
 
     # What both need
 
-    def _sign_branch(self, request: Request, below: bytes, answer_to: Address) -> bytes:
+    def _sign_branch(self, request: Request, below: bytes, answer_to: Address, routes: bytes) -> bytes:
         """Sign what makes a request this request, the branch `below` ours among it, and where its answer goes.
 
-        The same for every copy that we make, and for the same request when it comes again after a restart; another one
-        when it comes back to us with another Request-URI or Route (RFC 5393 §4.2.1).
+        `routes` are its Routes as they came. The same for every copy that we make, and for the same request when it
+        comes again after a restart; another one when it comes back to us with another Request-URI or Route
+        (RFC 5393 §4.2.1).
         """
         host, port = answer_to
         return self._signer.sign(
@@ -423,7 +425,7 @@ class Engine:
             below,
             b"%b:%d" % (host.encode("latin-1"), port),
             request.uri,
-            request.only(b"route") or b",".join(request.values(b"route")),
+            routes,
             request.header(b"call-id") or b"",
             parse_name_addr(request.header(b"from") or b"").tag or b"",
             request.header(b"cseq") or b"",
@@ -442,6 +444,10 @@ class Engine:
     def _drop(self, reason: str, flow: Flow, why: str) -> None:
         self.counts[reason] += 1
         self._sink.append(Note("message-dropped", {"reason": reason, "flow": flow, "why": why}))
+
+
+def _routes(request: Request) -> bytes:
+    return request.only(b"route") or b",".join(request.values(b"route"))
 
 
 def _to_tag(request: Request) -> bytes | None:

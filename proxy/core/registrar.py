@@ -126,7 +126,7 @@ def _changed(request: Request, asked: _Request, before: list[Binding], terms: Te
         old = next((binding for binding in after if _is_same(binding, new)), None)
         if old is not None:
             after.remove(old)
-            new = replace(new, id=old.id)
+            new.id = old.id
         if seconds > 0:
             after.append(new)
     return after

@@ -5,15 +5,15 @@ Whoever has not got the key cannot make us send anywhere by writing our paramete
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode
-from binascii import b2a_base64
+from binascii import a2b_base64, b2a_base64
 from hashlib import blake2s
 from hmac import compare_digest
 
 DIGEST_BYTES = 12  # 96 bits: far beyond guessing over a network
 SIGNATURE_BYTES = 16  # as it is written
 TOKEN_LIFETIME_S = 86_400  # a call that lasts longer refreshes its Contact, if not its route set
-_URL_SAFE = bytes.maketrans(b"+/", b"-_")  # base64.urlsafe_b64encode would be two more steps
+# As base64.urlsafe_b64encode and its reverse do, in fewer steps.
+_URL_SAFE, _FROM_URL_SAFE = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")
 _QUARTER_S = 900  # expiry is rounded up to this: then most tokens of one call are the same
 
 
@@ -54,4 +54,4 @@ def pack(text: bytes) -> bytes:
 
 def unpack(text: bytes) -> bytes:
     """Reverse `pack`. Raises ValueError."""
-    return urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+    return a2b_base64(text.translate(_FROM_URL_SAFE) + b"=" * (-len(text) % 4))

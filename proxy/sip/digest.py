@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import NamedTuple
 
+from proxy.sip import grammar
 from proxy.sip.errors import SipError
 
 # RFC 8760 §2.1; `usedforsecurity` because a Python that obeys FIPS 140 otherwise refuses what SIP phones still need
@@ -24,11 +25,10 @@ ALGORITHMS: dict[str, Callable[[bytes], hashlib._Hash]] = {
 _SCHEME = re.compile(rb"[ \t]*([^ \t,=]*+)[ \t]*+")
 # auth-param = token EQUAL ( token / quoted-string ). A bare value may bear what a token may not (some phones forget the
 # quotes around a URI), but no comma. Nothing is tried twice: one datagram must not take seconds.
-_PARAM = re.compile(
-    rb"[ \t]*+([A-Za-z0-9\-.!%*_+`'~]++)[ \t]*+=[ \t]*+"
-    rb'(?:"((?:[^"\\]|\\.)*+)"|([^ \t",]++))[ \t]*+(?:,|\Z)',
-    re.DOTALL,
-)
+_PARAM = rb'[ \t]*+%b[ \t]*+=[ \t]*+(?:"%b"|%b)[ \t]*+(?:,|\Z)'
+_PARTS = (rb"[A-Za-z0-9\-.!%*_+`'~]++", rb'(?:[^"\\]++|\\.)*+', rb'[^ \t",]++')  # a name; a value in quotes; a bare one
+_ALL = re.compile(b"(?:%b)++(?<!,)" % (_PARAM % _PARTS), re.DOTALL)
+_EACH = re.compile(_PARAM % tuple(b"(%b)" % part for part in _PARTS), re.DOTALL)
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)
 _NC = re.compile(rb"[0-9A-Fa-f]{8}")
@@ -66,23 +66,17 @@ def fields(text: bytes) -> dict[bytes, bytes]:
 
     `text` is one whole header value: credentials have commas of their own. Raises SipError 400.
     """
-    if b"\r\n" in text:
+    if grammar.CR in text:
         text = _FOLD.sub(b" ", text)
     scheme = _SCHEME.match(text)
     if scheme is None or scheme[1].lower() != b"digest":
         return {}
-    found: dict[bytes, bytes] = {}
-    at, is_open = scheme.end(), True
-    while is_open:
-        param = _PARAM.match(text, at)
-        if param is None:
-            raise SipError(400, b"Bad Credentials")
-        name, quoted, bare = param[1].lower(), param[2], param[3]
-        if name in found:
-            raise SipError(400, b"Parameter Twice in Credentials")
-        found[name] = bare if quoted is None else _unescaped(quoted)
-        at = param.end()
-        is_open = text[at - 1 : at] == b","
+    if _ALL.fullmatch(text, scheme.end()) is None:
+        raise SipError(400, b"Bad Credentials")
+    params = _EACH.findall(text, scheme.end())
+    found = {name.lower(): bare or _unescaped(quoted) for name, quoted, bare in params}
+    if len(found) != len(params):
+        raise SipError(400, b"Parameter Twice in Credentials")
     return found
 
 
@@ -142,7 +136,7 @@ def hex_digits(algorithm: str) -> int:
 
 
 def _unescaped(quoted: bytes) -> bytes:
-    return _PAIR.sub(rb"\1", quoted) if b"\\" in quoted else quoted
+    return _PAIR.sub(rb"\1", quoted) if grammar.BACKSLASH in quoted else quoted
 
 
 def _hash(algorithm: str, data: bytes) -> bytes:

@@ -14,7 +14,7 @@ TOKEN = re.compile(rb"[A-Za-z0-9\-.!%*_+`'~]+")
 PARAM = re.compile(rb';\s*([^;=\s",]+)(?:\s*=\s*("(?:[^"\\]|\\.)*"|[^;\s",]*))?')
 
 # One byte as a number: `COMMA in text` costs a tenth of `b"," in text`, which first takes the bytes for a number.
-COMMA, COLON, EQUALS, PERCENT, GREATER, QUOTE, CR, LF, NUL = b',:=%>"\r\n\0'
+COMMA, COLON, EQUALS, PERCENT, GREATER, QUOTE, BACKSLASH, CR, LF, NUL = b',:=%>"\\\r\n\0'
 
 # A comma separates two values, but not within a quoted string or an angle-bracketed URI. What is never closed ends with
 # the text and is not tried again from its second character: one datagram of quotes or brackets would take seconds.
