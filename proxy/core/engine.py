@@ -40,10 +40,8 @@ IN_DIALOG = 1000  # what bears a To tag may be so much more, or twice as much: c
 PENDING_BYTES = 4096  # of a request that waits for its answer, on the average
 BREADTH = 60  # Max-Breadth of a request that has none (RFC 5393 §5.3.3)
 RETRY_AFTER_S = 10
-ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, REFER, SUBSCRIBE, NOTIFY, PUBLISH"
-
-
 _FLOW_PARAM = b";%b=" % FLOW
+ALLOW = b"INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, REFER, SUBSCRIBE, NOTIFY, PUBLISH"
 
 
 @dataclass(slots=True)

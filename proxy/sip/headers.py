@@ -48,12 +48,8 @@ class Via:
 
     def encode(self) -> bytes:
         """Return the value as bytes."""
-        return self.with_params(self.params)
-
-    def with_params(self, params: bytes) -> bytes:
-        """Return the value as bytes, with other parameters."""
         port = b"" if self.port is None else b":%d" % self.port
-        return b"SIP/%b/%b %b%b%b" % (self.version, self.transport, self.host, port, params)
+        return b"SIP/%b/%b %b%b%b" % (self.version, self.transport, self.host, port, self.params)
 
     def param(self, name: bytes) -> bytes | None:
         """Return a parameter's value; b"" without a value, None when absent."""

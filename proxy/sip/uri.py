@@ -13,7 +13,7 @@ DEFAULT_PORT = 5060
 TLS_PORT = 5061
 
 # A "@" can stand in no part but behind the userinfo; hosts are names, IPv4 literals or bracketed IPv6 literals.
-# No name has more than 255 bytes (RFC 1035 §2.3.4): thousands of hosts are remembered, and strangers choose them.
+# No name has more than 255 bytes (RFC 1035 §2.3.4): many hosts are remembered, and strangers choose them.
 _URI = re.compile(
     rb"([A-Za-z][A-Za-z0-9+.\-]*):"
     rb"(?:([^@\s<>\"]+)@)?"

@@ -118,7 +118,7 @@ def test_two_uris_name_one_phone_when_scheme_user_host_port_and_transport_are_th
 
 
 def test_a_host_is_no_longer_than_a_name_can_be() -> None:
-    """Thousands of hosts are remembered: what a stranger can make us keep has a limit."""
+    """Many hosts are remembered: what a stranger can make us keep has a limit."""
     assert parse_uri(b"sip:a@" + b"h" * 255).host == b"h" * 255
     assert parse_via(b"SIP/2.0/UDP " + b"h" * 255).host == b"h" * 255
     for host in (b"h" * 256, b"[%b]" % (b":" * 256)):
