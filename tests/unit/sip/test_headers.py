@@ -115,7 +115,7 @@ def test_an_unquoted_display_name_has_no_separators(text: bytes) -> None:
 VIA = (b"SIP/2.0/UDP", b"SIP/2.0/TCP", b"sip/2.0/UDP", b"SIP/3.0/UDP", b"SIP / 2.0/UDP")
 SENT_BY = (b"10.0.0.5", b"host", b"[::1]", b"::1", b"[::1", b"a_b", b"a@b", b"")
 PORT = (b"", b":5060", b":0", b":65536", b":1x", b" : 7", b":")
-PARAMS = (b"", b";branch=z9hG4bK1", b";branch=a;rport", b" ;rport", b";;", b"x", b';a="b;c"', b";\r\n x")
+PARAMS = (b"", b";branch=z9hG4bK1", b";branch=a@b", b";branch=a;r", b" ;rport", b";;", b"x", b';a="b;c"', b";\r\n x")
 
 
 @given(*map(st.sampled_from, (VIA, SENT_BY, PORT, PARAMS)), st.sampled_from((b" ", b"  ", b"\t", b"")))
