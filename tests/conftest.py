@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fcntl
+import gc
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     alone = {item.path for item in items if is_alone(item)}
     files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
     items.sort(key=lambda item: (item.path not in alone, files[item.path], not is_alone(item)))
+
+
+def pytest_collection_finish() -> None:
+    """Have the garbage collector leave out what stays until the end: thousands of tests, which it would go through."""
+    gc.collect()
+    gc.freeze()
 
 
 def is_alone(item: pytest.Item) -> bool:

@@ -223,5 +223,9 @@ class Command:
 
 
 def docker(*arguments: str, stdin: str = "") -> str:
-    """Run a docker command and return what it prints. Raises CalledProcessError."""
-    return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, check=True).stdout
+    """Run a docker command and return what it prints. Raises CalledProcessError, with what docker complains of."""
+    try:
+        return subprocess.run(["docker", *arguments], input=stdin, capture_output=True, text=True, check=True).stdout
+    except subprocess.CalledProcessError as error:
+        error.add_note(error.stderr)
+        raise
