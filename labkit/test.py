@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import signal
@@ -40,12 +41,12 @@ def run(given: argparse.Namespace) -> int:
     chosen = [*([] if given.all else ["-m", "not long"]), *(given.pytest or EVERYTHING)]
     if not given.all and not given.pytest:
         chosen += SIDE_BY_SIDE
-    # A terminal's Ctrl-C reaches pytest too. Before it starts: where a script runs us in the background, SIGINT is
-    # ignored, and so it would be by all that the tests start and interrupt.
+    # Before it starts: where a script runs us in the background, SIGINT is ignored, and so it would be by all that the
+    # tests start and interrupt.
     signal.signal(signal.SIGINT, lambda *_: None)
     tests = subprocess.Popen(
         [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *chosen],
-        cwd=ROOT, stdin=subprocess.DEVNULL,
+        cwd=ROOT, stdin=subprocess.DEVNULL, process_group=0,
         env={
             **os.environ, "PYTHONPATH": str(ROOT),
             # `./lab` in a test takes this Python straight, where `python3` is a program that first looks for one.
@@ -53,10 +54,16 @@ def run(given: argparse.Namespace) -> int:
             "PYTHONPYCACHEPREFIX": str(VENV / "pycache"), "PYTHONDONTWRITEBYTECODE": "",  # each process compiles else
         },
     )  # fmt: skip
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: tests.send_signal(signal.SIGINT))  # its labs need their time to go
+    # Whoever ends us ends all of them, as a terminal's Ctrl-C does: each process takes its own labs away.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: _interrupt(tests))
     code = tests.wait()
     return code if code in {Exit.PASS, Exit.FAIL} else Exit.USAGE
+
+
+def _interrupt(tests: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(tests.pid, signal.SIGINT)
 
 
 def ensure_venv() -> Path:

@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -108,24 +108,21 @@ def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
 def within(sightings: list[Sighting], began: float, ended: float) -> list[Sighting]:
     """Return what is of a run that began and ended then (Unix seconds), of sightings in the order of time.
 
-    The taps are cut one after another: what begins meanwhile (a phone refreshes, the proxy looks whether one is alive)
-    is in the capture of one and not of the next, and would look lost in between. So nothing that began after `ended`,
-    when the cut was asked for, is of the run. What had begun is followed to where it was going, but not when it is sent
-    once more.
+    The taps are cut one after another: a message that is sent meanwhile (a phone refreshes, the proxy looks whether one
+    is alive) is in the capture of one and not of the next, and would look lost in between. So what is first seen after
+    `ended`, when the cut was asked for, is of no run, be it the answer to what is. A message that was on its way is
+    followed to where it was going, as often as it had been sent.
     """
     kept: list[Sighting] = []
-    begun: set[tuple[object, ...]] = set()
-    places: set[tuple[object, ...]] = set()
+    passed: dict[tuple[object, ...], Counter[tuple[object, ...]]] = defaultdict(Counter)
     for seen in sightings:
         if seen.time < began:
             continue
-        transaction = seen.call_id, seen.cseq, *seen.branches[-1:]
-        place = story.message(seen), seen.tap, seen.source, seen.destination
-        if seen.time < ended:
-            begun.add(transaction)
-        elif not seen.is_sip or transaction not in begun or place in places:
+        places = passed[story.message(seen)]
+        place = seen.tap, seen.source, seen.destination
+        if seen.time >= ended and not (seen.is_sip and places and places[place] < max(places.values())):
             continue
-        places.add(place)
+        places[place] += 1
         kept.append(seen)
     return kept
 

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.workermanage import NodeManager  # type: ignore[import-untyped]
 
 ALONE = "alone"
+TIDY_UP_S = 60  # that an interrupted process has to take its labs away; pytest-xdist kills it after 10 otherwise
 
 
 class Machine:
@@ -50,6 +52,7 @@ locks = pytest.StashKey[Path]()
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{ALONE}: times are measured: no other test runs at the same time")
+    NodeManager.EXIT_TIMEOUT = TIDY_UP_S
     given = getattr(config, "workerinput", None)  # of a process beside which others run
     if given is not None:
         folder = Path(tempfile.gettempdir()) / f"labtest-{given['testrunuid']}"

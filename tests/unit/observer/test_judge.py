@@ -157,15 +157,27 @@ def test_what_begins_while_the_taps_are_cut_is_of_no_run() -> None:
     assert within(rest, 20.1, 30.0) == []
 
 
-@pytest.mark.parametrize("ended", [20.005, 20.015, 20.025, 20.035, 20.045])
-def test_what_had_begun_when_the_cut_was_asked_for_is_followed_to_its_end(ended: float) -> None:
+@pytest.mark.parametrize(("ended", "seen"), [(20.005, 3), (20.015, 3), (20.025, 3), (20.035, 6), (20.045, 6)])
+def test_what_was_on_its_way_when_the_cut_was_asked_for_is_followed_and_its_answer_is_not(
+    ended: float, seen: int
+) -> None:
     whole = exchange(20.0, 1)
-    assert within(whole, 0.0, ended) == whole
+    assert within(whole, 0.0, ended) == whole[:seen]
+
+
+def test_an_answer_that_comes_late_while_the_taps_are_cut_is_not_told_as_lost() -> None:
+    """The capture of the home ended before the answer came, that of the street after it."""
+    torn = exchange(20.0, 1)[:-1]
+    assert losses(torn) != []
+    kept = within(torn, 0.0, 20.025)
+    assert kept == torn[:3]
+    assert losses(kept) == []
 
 
 def test_what_is_sent_once_more_while_the_taps_are_cut_is_of_no_run() -> None:
-    first, again = exchange(20.0, 1)[:3], [replace(seen, time=seen.time + 0.5) for seen in exchange(20.0, 1)[:2]]
-    assert within([*first, *again], 0.0, 20.4) == first
+    first, again = exchange(20.0, 1)[:3], [replace(seen, time=seen.time + 0.5) for seen in exchange(20.0, 1)[:3]]
+    assert within([*first, *again[:2]], 0.0, 20.4) == first
+    assert within([*first, *again], 0.0, 20.505) == [*first, *again]  # it was on its way
     assert within([*first, *again], 0.0, 30.0) == [*first, *again]
 
 
