@@ -20,7 +20,7 @@ from proxy.core.forking import ResponseContext
 from proxy.core.forwarding import FLOW, Forwarding, flow_of
 from proxy.core.identity import Identity
 from proxy.core.keepalive import Keepalive
-from proxy.core.listeners import Listeners
+from proxy.core.listeners import Listeners, hostport
 from proxy.core.location import Location
 from proxy.core.remedies import Remedies
 from proxy.core.route import Router
@@ -115,12 +115,16 @@ class Engine:
         """Return when `handle_timer` is to be called next; timers may be late by that share of their delay."""
         return self.transactions.timers.next_deadline(lateness)
 
+    def has_earlier(self, deadline: float) -> bool:
+        """Say whether something was started since `next_deadline` was asked for that ends before this."""
+        return self.transactions.timers.soonest < deadline
+
     def failed(self, token: bytes, now: float) -> list[Effect]:
         """Return what follows when a Send with this token could not be carried out."""
         self.counts["send-failures"] += 1
         server = self.transactions.servers.get(token)
         if server is not None and isinstance(server.user, ResponseContext):
-            self.forwarding.reopen(server, server.user.via, now)
+            self.forwarding.reopen(server, server.user.sent_by, now)
         else:
             self.transactions.fail(token, now)
         return self._effects()
@@ -206,14 +210,14 @@ class Engine:
             natted = True
         else:
             natted = False
-        groups = [targets]
+        groups: tuple[Sequence[Target], ...] = (targets,)
         if len(targets) > 1:
-            groups = [list(group) for _, group in groupby(targets, key=lambda target: target.q)]
+            groups = tuple(list(group) for _, group in groupby(targets, key=lambda target: target.q))
         self._share_breadth(request, max(map(len, groups)))
         route.decrement_max_forwards(request)
         server = self.transactions.serve(key, request, back, None, size)
         server.natted = natted
-        context = server.user = ResponseContext(self.forwarding, server, request, groups, flow, came, base)
+        context = server.user = ResponseContext(self.forwarding, server, request, groups, flow, came.sent_by, base)
         context.vouched = is_trusted or flow.remote in self.location.targets
         if context.is_invite:
             self.transactions.respond(server, answer(request, 100, REASONS[100], (), None), now)
@@ -323,8 +327,8 @@ class Engine:
         )
         if not is_too_much and len(transactions) < LINGERING * most:
             return
-        is_far_too_much = (
-            transactions.pending >= most + max(most, IN_DIALOG) or len(transactions) >= LINGERING * max(most, IN_DIALOG)
+        is_far_too_much = transactions.pending >= most + max(most, IN_DIALOG) or len(transactions) >= LINGERING * max(
+            most, IN_DIALOG
         )
         if (is_too_much and not in_dialog) or is_far_too_much:
             self.counts["shed"] += 1
@@ -417,11 +421,10 @@ class Engine:
         comes again after a restart; another one when it comes back to us with another Request-URI or Route
         (RFC 5393 §4.2.1).
         """
-        host, port = answer_to
         return self._signer.sign(
             b"branch",
             below,
-            b"%b:%d" % (host.encode("latin-1"), port),
+            hostport(answer_to),
             request.uri,
             routes,
             request.header(b"call-id") or b"",
@@ -445,7 +448,7 @@ class Engine:
 
 
 def _routes(request: Request) -> bytes:
-    return request.only(b"route") or b",".join(request.values(b"route"))
+    return b"" if request.header(b"route") is None else b",".join(request.values(b"route"))
 
 
 def _to_tag(request: Request) -> bytes | None:

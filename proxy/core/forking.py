@@ -6,13 +6,13 @@ exactly one other final response at the most.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from proxy.core.flow import Flow
+from proxy.core.flow import Address, Flow
 from proxy.core.target import Target
 from proxy.core.timers import Timer
 from proxy.core.transaction import Transaction, end
-from proxy.sip.headers import Via
 from proxy.sip.message import Request, Response
 
 # The 4xx that tell the caller how to do better (§16.7 step 6).
@@ -62,7 +62,7 @@ class Branch:
         self.target = target
         self.may_grow = True  # may still be sent by TCP for its length
         self.transaction: Transaction | None = None
-        self.hops: list[Flow] | None = None  # None: not located yet
+        self.hops: tuple[Flow, ...] | None = None  # None: not located yet
         self.server_name = ""
         self.final: Response | int | None = None
         self.ringing = False
@@ -106,8 +106,8 @@ class Branch:
             self._try_next(now)
             return
         if self.target.spares and status in {408, 430} and not self.cancelled:  # RFC 5626 §5.3
-            spare, *others = self.target.spares
-            spare.spares = others
+            spare = self.target.spares[0]
+            spare.spares = self.target.spares[1:]
             self.target, self.hops, self.may_grow = spare, None, True
             self._try_next(now)
             return
@@ -172,27 +172,27 @@ class Branch:
 class ResponseContext:
     """One request on its way.
 
-    `request` is what the copies for the targets are made of; `came` is the flow it came by and `via` its top Via as it
-    came; `base` is what the branches of all its copies begin with.
+    `request` is what the copies for the targets are made of, None once it is answered; `came` is the flow it came by,
+    and `sent_by` where its top Via says that it came from; `base` is what the branches of all its copies begin with.
     """
 
     __slots__ = (
         "answered", "base", "branches", "came", "cancelled", "core", "groups", "is_invite", "method", "request",
-        "server", "trying", "via", "vouched",
+        "sent_by", "server", "trying", "vouched",
     )  # fmt: skip
 
     def __init__(
-        self, core: Forwarder, server: Transaction, request: Request, groups: list[list[Target]], came: Flow, via: Via,
-        base: bytes,
+        self, core: Forwarder, server: Transaction, request: Request, groups: tuple[Sequence[Target], ...], came: Flow,
+        sent_by: Address, base: bytes,
     ) -> None:  # fmt: skip
         self.core = core
         self.server = server
         self.request: Request | None = request
         self.groups = groups
         self.came = came
-        self.via = via
+        self.sent_by = sent_by
         self.base = base
-        self.branches: list[Branch] = []
+        self.branches: tuple[Branch, ...] = ()
         self.method = request.method
         self.is_invite = request.method == b"INVITE"
         self.answered = False  # a final response went upstream
@@ -202,20 +202,20 @@ class ResponseContext:
 
     def ended(self) -> None:
         """The server transaction is over: let go of the branches, which hold us too."""
-        self.branches.clear()
+        self.branches = ()
 
     def begin(self, now: float) -> None:
         """Forward to the next group of targets."""
-        group = self.groups.pop(0)
-        branches = [Branch(self, target) for target in group]
-        self.branches += branches
+        branches = [Branch(self, target) for target in self.groups[0]]
+        self.groups = self.groups[1:]
+        self.branches += tuple(branches)
         for branch in branches:
             self.core.forward(branch, now)
 
     def cancel(self, now: float) -> None:
         """The caller gave up (§16.10): every pending branch ends, no other begins."""
         self.cancelled = True
-        self.groups.clear()
+        self.groups = ()
         for branch in self.branches:
             branch.cancel(now)
         self.settle(now)
@@ -223,8 +223,7 @@ class ResponseContext:
     def succeeded(self, now: float) -> None:
         """A 2xx has been forwarded: the others have lost."""
         self.answered = True
-        self.groups.clear()
-        self.request = None
+        self._let_go()
         for branch in self.branches:
             branch.cancel(now)
 
@@ -233,7 +232,7 @@ class ResponseContext:
         if self.answered:
             return
         if any(_status(branch.final) >= 600 for branch in self.branches):
-            self.groups.clear()
+            self.groups = ()
             for branch in self.branches:
                 branch.cancel(now)
         if any(branch.final is None for branch in self.branches):
@@ -257,7 +256,13 @@ class ResponseContext:
             # (RFC 4320 §4.2).
             instead = {503: 500, 430: 430 if best.target.is_edge else 480}
             self.core.answer_for(self, instead.get(status, status), now)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Keep nothing for a request that is answered: thousands of them wait for retransmissions."""
         self.request = None
+        self.groups = ()
+        self.base = b""
 
 
 def challenges(response: Response) -> list[tuple[bytes, bytes]]:

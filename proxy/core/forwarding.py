@@ -7,7 +7,6 @@ a phone behind a NAT is reached on its flow or not at all, and nothing is sent t
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from itertools import count
 
@@ -24,13 +23,14 @@ from proxy.core.timers import Timer
 from proxy.core.transaction import Transaction, follow_up
 from proxy.core.transactions import Transactions
 from proxy.sip.errors import REASONS, SipError
-from proxy.sip.headers import Via
+from proxy.sip.memory import remembered
 from proxy.sip.message import Request, Response, answer
 from proxy.sip.uri import Uri
 
 DIALOG_FORMING = frozenset((b"INVITE", b"SUBSCRIBE", b"NOTIFY", b"REFER", b"UPDATE"))
 MAX_UDP_REQUEST = 1300  # bytes; a longer request goes by TCP (RFC 3261 §18.1.1)
 LOCATE_S = 10.0  # for a look-up, whatever the resolver is waiting for
+GoOn = Callable[[tuple[Flow, ...], int, float], None]  # what a look-up led to: flows, or a status that says why not
 FLOW = b"f"  # the parameter in our Path that names a flow, signed (RFC 5626 §5.2)
 
 
@@ -47,7 +47,8 @@ class Forwarding:
         self._signer = signer
         self._transactions = transactions
         self._sink = sink
-        self._locating: dict[bytes, tuple[Flow, Callable[[list[Flow], int, float], None]]] = {}
+        self._refusal = remembered(self._judge)
+        self._locating: dict[bytes, tuple[Flow, GoOn]] = {}
         self._numbers = count(1)
         self.flows_failed = 0
 
@@ -63,11 +64,11 @@ class Forwarding:
         if not branch.hops or request is None:
             branch.fail(503, now)
             return
-        flow = branch.hops.pop(0)
-        try:
-            self._check(flow)
-        except SipError as error:
-            branch.fail(error.status, now)
+        flow = branch.hops[0]
+        branch.hops = branch.hops[1:]
+        refusal = self._refusal(flow)
+        if refusal is not None:
+            branch.fail(refusal[0], now)
             return
         name = b"%b.%d" % (branch.context.base, next(self._numbers))
         copy = self._copy(branch, request, flow, name, now)
@@ -76,7 +77,7 @@ class Forwarding:
             branch.may_grow = False
             stream = self._listeners.flow_to("tcp", flow.remote)
             if stream is not None:
-                branch.hops.insert(0, flow)  # the fallback, where nobody listens (§18.1.1)
+                branch.hops = (flow, *branch.hops)  # the fallback, where nobody listens (§18.1.1)
                 flow = stream
                 copy = self._copy(branch, request, flow, name, now)
                 data = copy.encode()
@@ -90,7 +91,7 @@ class Forwarding:
             return
         came, go_on = self._locating.pop(token)
         flows = [self._listeners.flow_to(transport, address, came) for transport, address in hops]
-        go_on([flow for flow in flows if flow is not None], status, now)
+        go_on(tuple(flow for flow in flows if flow is not None), status, now)
 
     def send_once(self, request: Request, target: Target, base: bytes, came: Flow, now: float) -> None:
         """Forward a request without a transaction: an ACK for a 2xx (§16.11). Raises SipError."""
@@ -98,7 +99,9 @@ class Forwarding:
         route.decrement_max_forwards(request)
         flow, host = target.flow or self._literal(target.hop, came), target.hop.address[0]
         if flow is not None:
-            self._check(flow)
+            refusal = self._refusal(flow)
+            if refusal is not None:
+                raise SipError(*refusal)
             request.push(b"Via", self._listeners.via(flow, base))
             may_open = flow.connection == 0 and not target.natted
             self._sink.append(Send(flow, request.encode(), may_open=may_open))
@@ -106,11 +109,10 @@ class Forwarding:
             self._locate(target.hop, came, partial(self._once_located, request, host, base), now)
 
     def _once_located(
-        self, request: Request, host: str, base: bytes, flows: list[Flow], status: int, now: float
+        self, request: Request, host: str, base: bytes, flows: tuple[Flow, ...], status: int, now: float
     ) -> None:
         for flow in flows[:1]:  # nobody hears of it when there is none, or a wrong one: an ACK has no answer
-            with suppress(SipError):
-                self._check(flow)
+            if self._refusal(flow) is None:
                 request.push(b"Via", self._listeners.via(flow, base))
                 self._sink.append(Send(flow, request.encode(), may_open=True, server_name=host))
 
@@ -141,23 +143,23 @@ class Forwarding:
         if found is not None and found.flow == flow:
             self._location.remove(found)
 
-    def _hops(self, branch: Branch, now: float) -> list[Flow] | None:
+    def _hops(self, branch: Branch, now: float) -> tuple[Flow, ...] | None:
         """Return the flows to try; None while a name is looked up."""
         target, came = branch.target, branch.context.came
         if target.flow is not None:
             fresh = None if target.natted or target.flow.transport == "udp" else self._literal(target.hop, came)
-            return [target.flow, *([fresh] if fresh else [])]
+            return (target.flow,) if fresh is None else (target.flow, fresh)
         flow = self._literal(target.hop, came)
         if flow is not None:
-            return [flow]
+            return (flow,)
         host = target.hop.address[0]
         if is_literal(host):
-            return []  # a transport or an address family that we do not speak
+            return ()  # a transport or an address family that we do not speak
         branch.server_name = host
         self._locate(target.hop, came, partial(self._branch_located, branch), now)
         return None
 
-    def _locate(self, hop: Uri, came: Flow, go_on: Callable[[list[Flow], int, float], None], now: float) -> None:
+    def _locate(self, hop: Uri, came: Flow, go_on: GoOn, now: float) -> None:
         """Have a name looked up (RFC 3263), and `go_on(flows, status, now)` called with what was found."""
         token = b"%d" % next(self._numbers)
         self._locating[token] = came, go_on
@@ -170,7 +172,7 @@ class Forwarding:
         if token in self._locating:
             self.located(token, [], 504, now)
 
-    def _branch_located(self, branch: Branch, flows: list[Flow], status: int, now: float) -> None:
+    def _branch_located(self, branch: Branch, flows: tuple[Flow, ...], status: int, now: float) -> None:
         if branch.final is not None:
             return
         branch.hops = flows
@@ -186,14 +188,15 @@ class Forwarding:
             return None
         return self._listeners.flow_to(transport_of(hop) or "udp", address, came)
 
-    def _check(self, flow: Flow) -> None:
-        """Raises SipError 403, 482 for ourselves, 430 where we listen no more."""
+    def _judge(self, flow: Flow) -> tuple[int, bytes] | None:
+        """Return why nothing may be sent there: 403, 482 for ourselves, 430 where we listen no more."""
         if not self._listeners.has(flow):
-            raise SipError(430)
+            return 430, REASONS[430]
         if self._listeners.is_here(flow.remote):
-            raise SipError(482, b"Loops to This Proxy")
+            return 482, b"Loops to This Proxy"
         if not may_send_to(*flow.remote, flow.local[0]):
-            raise SipError(403, b"Address Not Allowed")
+            return 403, b"Address Not Allowed"
+        return None
 
     def _copy(self, branch: Branch, request: Request, flow: Flow, name: bytes, now: float) -> Request:
         """Make the copy for one target (§16.6 steps 1 to 8); what is the same for all targets was done before."""
@@ -228,7 +231,7 @@ class Forwarding:
         response.pop_top(b"Via")
         if self._remedies.contact and 100 < response.status < 300 and context.method in nat.CONTACT_METHODS:
             flow = transaction.flow
-            if branch.target.natted or nat.has_private_contact(response, flow):
+            if transaction.natted or nat.has_private_contact(response, flow):
                 nat.publish_contact(response, flow, self._signer, now)
         if response.status >= 200:
             self._stop_trying(context)
@@ -255,9 +258,9 @@ class Forwarding:
                 response.keys.append(name.lower())  # below its own: the topmost is preferred (RFC 8760 §2.4)
                 response.lines.append(b"%b: %b" % (name, value))
 
-    def reopen(self, transaction: Transaction, via: Via, now: float) -> None:
+    def reopen(self, transaction: Transaction, sent_by: Address, now: float) -> None:
         """The connection that a request came by is gone: answer to its Via, unless a NAT is in between (§18.2.2)."""
-        host, port = via.sent_by
+        host, port = sent_by
         came = transaction.flow
         is_phone_behind_nat = host != came.remote[0] or is_private(host)
         if came.connection == 0 or is_phone_behind_nat or not may_send_to(host, port, came.local[0]):

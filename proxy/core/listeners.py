@@ -39,6 +39,8 @@ class Listeners:
             for listener in self.all
         }  # fmt: skip
 
+        self._flow = remembered(self._find_flow)
+
     def is_host(self, host: str) -> bool:
         """Say whether an address is one of ours, whatever the port."""
         return host in self._hosts
@@ -65,9 +67,13 @@ class Listeners:
 
         From the local end that a request came in by (`came`), where that fits. None when we do not speak it.
         """
+        return self._flow((transport, remote, came.local if came is not None and came.transport == transport else None))
+
+    def _find_flow(self, wanted: tuple[str, Address, Address | None]) -> Flow | None:
+        transport, remote, local = wanted
         is_v6 = ":" in remote[0]
-        if came is not None and came.transport == transport and (":" in came.local[0]) == is_v6:
-            return Flow(transport, came.local, remote)
+        if local is not None and (":" in local[0]) == is_v6:
+            return Flow(transport, local, remote)
         for listener in self.all:
             if listener.transport == transport and (":" in listener.local[0]) == is_v6:
                 return Flow(transport, listener.local, remote)

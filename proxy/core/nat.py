@@ -12,6 +12,7 @@ from proxy.core.signer import Signer, pack, unpack
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import Via, parse_any_via, parse_name_addr, parse_via
+from proxy.sip.memory import remembered
 from proxy.sip.message import Message, Request
 from proxy.sip.uri import Uri, parse_uri
 
@@ -78,10 +79,13 @@ def has_private_contact(message: Message, flow: Flow) -> bool:
 def contact_uri(message: Message) -> Uri | None:
     """Return the URI of the one Contact, or None: none, several, "*", or a scheme that is not ours to touch."""
     text = message.only(b"contact")
-    if text is None:
-        return None
+    return None if text is None else _uri_or_none(text)
+
+
+@remembered
+def _uri_or_none(contact: bytes) -> Uri | None:
     try:
-        return parse_name_addr(text).parsed()
+        return parse_name_addr(contact).parsed()
     except SipError:  # "*", or another scheme
         return None
 
@@ -130,7 +134,9 @@ def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Add
         raise SipError(403, b"Forged Contact")
     params = grammar.without_param(uri.params, ALIAS)
     if slash:
-        params = grammar.with_param(params, b"transport", transport) if transport else (
-            grammar.without_param(params, b"transport")
+        params = (
+            grammar.with_param(params, b"transport", transport)
+            if transport
+            else (grammar.without_param(params, b"transport"))
         )
     return parse_uri(uri.at(where, params)), came_by.decode("ascii"), public

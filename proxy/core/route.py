@@ -167,7 +167,7 @@ class Router:
         for binding in sorted(bindings, key=lambda binding: -binding.q):
             target = self._by_binding(binding)
             if binding.reg_id and binding.instance in phones:
-                phones[binding.instance].spares.append(target)
+                phones[binding.instance].spares += (target,)
                 continue
             if binding.reg_id:
                 phones[binding.instance] = target
@@ -176,7 +176,7 @@ class Router:
 
     def _by_binding(self, binding: Binding) -> Target:
         contact = parse_uri(binding.contact)
-        routes = grammar.split_values(binding.path) if binding.path else []
+        routes = grammar.split_values(binding.path) if binding.path else ()
         hop = parse_name_addr(routes[0]).parsed() if routes else contact
         flow = binding.flow if self._remedies.flow and not routes else None
         return Target(contact, hop, flow, binding.natted, binding.q, routes, (binding.aor, binding.id), is_ours=True)

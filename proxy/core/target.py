@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from proxy.core.flow import Flow
 from proxy.sip.uri import Uri
@@ -21,8 +22,8 @@ class Target:
     flow: Flow | None = None
     natted: bool = False  # a phone behind a NAT is there: the Contact in its answers needs the public address
     q: int = 1000  # thousandths (RFC 3261 §20.10)
-    routes: list[bytes] = field(default_factory=list)  # the Path it registered with (RFC 3327 §5.3)
+    routes: Sequence[bytes] = ()  # the Path it registered with (RFC 3327 §5.3)
     binding: tuple[bytes, int] | None = None  # (AOR, id) of the binding that it was made of
     is_ours: bool = False  # one of our users, registered or mapped
-    spares: list[Target] = field(default_factory=list)  # other flows to the same phone, tried when this one fails
+    spares: tuple[Target, ...] = ()  # other flows to the same phone, tried when this one fails
     is_edge: bool = False  # another proxy chose the flow, and wants to know when it fails (RFC 5626 §5.3.1)

@@ -27,9 +27,10 @@ def validate(request: Request) -> Uri:
         raise SipError(400, b"CSeq Method Differs")
     if (request.top(b"via") or b"").find(b";;") >= 0:
         raise SipError(400, b"Bad Via")
+    is_repeated = request.repeated()
     for key in (b"via", b"route"):
         text = request.header(key)
-        if text is None or (grammar.COMMA not in text and not request.repeated()):
+        if text is None or (grammar.COMMA not in text and not is_repeated):
             continue  # one at most
         if len(request.values(key)) > MAX_HOPS:
             raise SipError(400, b"Too Many Hops Listed")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import resource
 import signal
@@ -49,6 +50,7 @@ class Shell:
         self._udp: dict[Address, UdpSocket] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._deadline = math.inf  # of the engine: when the timer fires
         self._loop = asyncio.get_running_loop()
         self._epoch = time.time() - time.monotonic()
         self._started = time.time()
@@ -99,17 +101,18 @@ class Shell:
 
     def arm(self) -> None:
         """Set the one timer to the engine's next deadline, unless it fires before that anyway."""
-        deadline = self.engine.next_deadline(LATENESS)
-        if deadline is None:
+        if self._timer is not None and not self.engine.has_earlier(self._deadline):
             return
-        when = deadline - self._epoch  # the loop's clock is the monotonic one
-        if self._timer is None or self._timer.cancelled() or self._timer.when() > when:
+        deadline = self.engine.next_deadline(LATENESS)
+        if deadline is not None and deadline < self._deadline:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(when, self._time_passed)
+            self._deadline = deadline  # the loop's clock is the monotonic one
+            self._timer = self._loop.call_at(deadline - self._epoch, self._time_passed)
 
     def _time_passed(self) -> None:
         self._timer = None
+        self._deadline = math.inf
         self._enter("", self.engine.handle_timer)
         self.arm()
 

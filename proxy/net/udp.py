@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import select
 import socket
 from collections.abc import Iterator
 
@@ -29,10 +30,12 @@ class UdpSocket:
         except OSError:
             self.socket.close()
             raise
+        self._reader = select.poll()
+        self._reader.register(self.socket, select.POLLIN)
 
     def drain(self) -> Iterator[tuple[bytes, Address]]:
         """Yield what has arrived, at most DRAIN datagrams, each with its source."""
-        recvfrom = self.socket.recvfrom
+        recvfrom, is_more = self.socket.recvfrom, self._reader.poll
         for _ in range(DRAIN):
             try:
                 data, source = recvfrom(BUFFER_BYTES)
@@ -43,6 +46,8 @@ class UdpSocket:
                     continue
                 raise
             yield data, source[:2]
+            if not is_more(0):  # to be told so by an exception takes seven times as long
+                return
 
     def send(self, data: bytes, target: Address) -> str | None:
         """Send one datagram; return why it could not be sent, or None."""

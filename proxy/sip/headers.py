@@ -56,7 +56,6 @@ class Via:
         return grammar.param(self.params, name)
 
 
-
 @dataclass(slots=True)
 class NameAddr:
     """A From, To, Contact or Route value: `before` + URI + `after` are its bytes; header parameters are in `after`.

@@ -40,8 +40,8 @@ class Upstream:
         self.dead, self.unlocated = dead, unlocated
         request = asked(method)
         server = self.layer.serve(b"key", request, FLOW, None)
-        targets = [[target(name, natted) for name in group] for group in groups]
-        self.context = ResponseContext(self, server, request, targets, FLOW, VIA, b"z9hG4bKbase")
+        targets = tuple([target(name, natted) for name in group] for group in groups)
+        self.context = ResponseContext(self, server, request, targets, FLOW, VIA.sent_by, b"z9hG4bKbase")
         self.context.begin(0.0)
 
     # What the context asks for
@@ -53,7 +53,7 @@ class Upstream:
         request = self.context.request
         assert request is not None
         if branch.hops:
-            branch.hops.pop(0)
+            branch.hops = branch.hops[1:]
         self.done.append(f"{request.method.decode()} {name}")
         if name in self.dead:
             branch.unreachable(now)
@@ -279,19 +279,19 @@ def test_a_phone_whose_flow_is_gone_is_unavailable() -> None:
 
 def test_where_a_name_has_several_addresses_the_next_is_tried_after_silence_or_a_503() -> None:
     up = invite("a")
-    up.branch("a").hops = [FLOW, FLOW]
+    up.branch("a").hops = (FLOW, FLOW)
     assert up.says("a", 503) == ["INVITE a"]
     assert up.passes(40) == ["INVITE a"]
     assert up.says("a", 503) == ["500!"]
     up = invite("a")
-    up.branch("a").hops = [FLOW]
+    up.branch("a").hops = (FLOW,)
     assert up.says("a", 486) == ["486"]
 
 
 def test_another_flow_of_the_same_phone_is_tried_when_one_has_failed_or_is_silent() -> None:
     def with_spares() -> Upstream:
         up = Upstream(b"INVITE", "a", natted=True)
-        up.branch("a").target.spares = [target("b", True), target("c", True)]
+        up.branch("a").target.spares = (target("b", True), target("c", True))
         return up
 
     up = with_spares()
@@ -323,7 +323,7 @@ def test_a_failed_flow_is_told_to_the_proxy_that_chose_it_and_to_nobody_else() -
 
 def test_who_is_tried_anew_has_not_rung_yet() -> None:
     up = invite("a")
-    up.branch("a").hops = [FLOW]
+    up.branch("a").hops = (FLOW,)
     up.says("a", 180, 1.0)
     assert up.says("a", 503, 2.0) == ["INVITE a"]
     assert up.gives_up(3.0) == []
@@ -410,7 +410,7 @@ def test_silence_after_a_cancel_is_487_not_408() -> None:
 
 def test_a_503_after_a_cancel_does_not_lead_to_another_try() -> None:
     up = invite("a")
-    up.branch("a").hops = [FLOW]
+    up.branch("a").hops = (FLOW,)
     up.says("a", 180)
     up.gives_up()
     assert up.says("a", 503) == ["500!"]
