@@ -13,6 +13,7 @@ from labkit import progress
 from labkit.outcome import LabBroken, Mistake
 from labkit.settings import ROOT, Settings
 
+PROJECT = "com.docker.compose.project"  # the label of all that belongs to one
 SERVICES = 10  # of compose.yaml
 REMOVALS = 3  # what the engine was creating when `up` was interrupted may appear after the first
 
@@ -87,7 +88,7 @@ def config(settings: Settings, *what: str) -> str:
 
 
 def _of(settings: Settings) -> tuple[str, str]:
-    return "--filter", f"label=com.docker.compose.project={settings.project}"
+    return "--filter", f"label={PROJECT}={settings.project}"
 
 
 def remove(settings: Settings) -> bool:
@@ -117,8 +118,21 @@ def remove(settings: Settings) -> bool:
     return there
 
 
+def remove_all(beginning: str) -> None:
+    """Remove every trace of the projects whose names begin like that."""
+    for kind, removal in (
+        (("ps", "--all"), ("rm", "--force", "--volumes")),
+        (("network", "ls"), ("network", "rm")),
+        (("volume", "ls"), ("volume", "rm")),
+    ):
+        named = _docker(*kind, "--filter", f"label={PROJECT}", "--format", f'{{{{.Label "{PROJECT}"}}}}')
+        for project in sorted(set(named.split())):
+            if project.startswith(beginning):
+                _docker(*removal, *_docker(*kind, "--quiet", "--filter", f"label={PROJECT}={project}").split())
+
+
 def _has_traces(settings: Settings) -> bool:
-    label = f"label=com.docker.compose.project={settings.project}"
+    label = f"label={PROJECT}={settings.project}"
     listings = (("ps", "--all"), ("network", "ls"), ("volume", "ls"))
     return any(_docker(*listing, "--quiet", "--filter", label).strip() for listing in listings)
 

@@ -12,7 +12,7 @@ import sys
 import venv
 from pathlib import Path
 
-from labkit import certificates, engine, images, progress, settings
+from labkit import certificates, engine, images, progress, settings, stack
 from labkit.outcome import Exit, Mistake, say
 from labkit.settings import ROOT
 
@@ -22,6 +22,7 @@ EVERYTHING = ("tests/e2e", "tests/unit", "tests/flows", "tests/fuzz")
 # Whole files side by side, each process with a lab of its own that its files share. Not those that take long: they
 # measure times.
 SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+INTERRUPTED = 2  # pytest's exit code
 JUNIT = ROOT / "out" / "junit.xml"
 
 
@@ -48,7 +49,7 @@ def run(given: argparse.Namespace) -> int:
         [str(python), "-m", "pytest", f"--junitxml={JUNIT}", *chosen],
         cwd=ROOT, stdin=subprocess.DEVNULL, process_group=0,
         env={
-            **os.environ, "PYTHONPATH": str(ROOT),
+            **os.environ, "PYTHONPATH": str(ROOT), "LABTEST_RUN": str(os.getpid()),
             # `./lab` in a test takes this Python straight, where `python3` is a program that first looks for one.
             "PATH": f"{Path(sys.base_exec_prefix) / 'bin'}:{os.environ['PATH']}",
             "PYTHONPYCACHEPREFIX": str(VENV / "pycache"), "PYTHONDONTWRITEBYTECODE": "",  # each process compiles else
@@ -58,6 +59,8 @@ def run(given: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: _interrupt(tests))
     code = tests.wait()
+    if code == INTERRUPTED:
+        stack.remove_all(f"labtest-{os.getpid()}-")  # pytest-xdist gives its processes 15 seconds to do so
     return code if code in {Exit.PASS, Exit.FAIL} else Exit.USAGE
 
 

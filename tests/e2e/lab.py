@@ -24,6 +24,7 @@ UNSUPPORTED = 127  # what natctl says to what this kernel cannot do
 EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.txt", "sipp", "proxy.pcap"}
 
 # The labs that tests bring up lie in 198.18.0.0/15, which is for tests (RFC 2544), a /24 each.
+RUN = os.environ.get("LABTEST_RUN", str(os.getpid()))  # whoever is interrupted finds the labs of all by it
 PLACES = range(512)
 _places: dict[str, int] = {}  # of this process's labs
 
@@ -57,7 +58,7 @@ def subnets(name: str) -> dict[str, str]:
     """Return project and subnets for the lab of this name: no other lab of any test run on this machine meets them."""
     number = place(name)
     chosen = {
-        "LAB_PROJECT": f"labtest-{os.getpid()}-{number}",
+        "LAB_PROJECT": f"labtest-{RUN}-{number}",
         "HOME_SUBNET": f"10.{128 + number // 256}.{number % 256}.0/24",
         "BOB_HOME_SUBNET": f"10.{130 + number // 256}.{number % 256}.0/24",
         "INTERNET_SUBNET": f"198.{18 + number // 256}.{number % 256}.0/24",

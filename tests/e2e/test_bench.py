@@ -12,10 +12,10 @@ import pytest
 
 from labkit.bench.containers import LABEL
 from labkit.settings import OUT
-from tests.e2e.lab import ROOT, docker
+from tests.e2e.lab import ROOT, RUN, docker
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]  # it builds an image, and wants both processors
-PROJECT = f"labtest-bench-{os.getpid()}"
+PROJECT = f"labtest-{RUN}-bench"
 TAKES_S = 900.0  # with the image of the peers
 TINY = ("--rounds", "2", "--seconds", "2", "--rate", "20")
 

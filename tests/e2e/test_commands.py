@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from labkit import stack
 from labkit.images import ensure
 from labkit.outcome import Exit
 from labkit.settings import HOSTS, ROOT, load
@@ -162,3 +163,17 @@ def derived(command: Command) -> dict[str, str]:
         found = load()
         ensure(found)
     return {name: value for name, value in found.values.items() if name != "ALICE_DOES"}
+
+
+def test_what_an_interrupted_run_of_the_tests_has_left_is_removed_and_nothing_else() -> None:
+    mine, others = (f"labtest-{os.getpid()}x{number}-" for number in (1, 2))
+    for project in (f"{mine}1", f"{mine}2", f"{others}1"):
+        docker("volume", "create", "--label", f"com.docker.compose.project={project}", project)
+    try:
+        stack.remove_all(mine)
+        left = docker("volume", "ls", "--quiet").split()
+        assert not [name for name in left if name.startswith(mine)]
+        assert f"{others}1" in left
+    finally:
+        stack.remove_all(others)
+    assert f"{others}1" not in docker("volume", "ls", "--quiet").split()
