@@ -107,8 +107,8 @@ class Shell:
         if deadline is not None and deadline < self._deadline:
             if self._timer is not None:
                 self._timer.cancel()
-            self._deadline = deadline  # the loop's clock is the monotonic one
-            self._timer = self._loop.call_at(deadline - self._epoch, self._time_passed)
+            self._deadline = deadline
+            self._timer = self._loop.call_at(deadline - self._epoch, self._time_passed)  # by a monotonic clock
 
     def _time_passed(self) -> None:
         self._timer = None
