@@ -22,7 +22,6 @@ EVERYTHING = ("tests/e2e", "tests/unit", "tests/flows", "tests/fuzz")
 # Whole files side by side, each process with a lab of its own that its files share. Not those that take long: they
 # measure times.
 SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
-INTERRUPTED = 2  # pytest's exit code
 JUNIT = ROOT / "out" / "junit.xml"
 
 
@@ -59,9 +58,10 @@ def run(given: argparse.Namespace) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: _interrupt(tests))
     code = tests.wait()
-    if code == INTERRUPTED:
-        stack.remove_all(f"labtest-{os.getpid()}-")  # pytest-xdist gives its processes 15 seconds to do so
-    return code if code in {Exit.PASS, Exit.FAIL} else Exit.USAGE
+    if code in {Exit.PASS, Exit.FAIL}:
+        return code
+    stack.remove_all(f"labtest-{os.getpid()}-")  # pytest-xdist gives interrupted processes 15 seconds to do so
+    return Exit.USAGE
 
 
 def _interrupt(tests: subprocess.Popen[bytes]) -> None:

@@ -23,8 +23,8 @@ COMMAND_S = 180
 UNSUPPORTED = 127  # what natctl says to what this kernel cannot do
 EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.txt", "sipp", "proxy.pcap"}
 
+RUN = os.environ.get("LABTEST_RUN", str(os.getpid()))  # who is interrupted finds the labs of all processes by it
 # The labs that tests bring up lie in 198.18.0.0/15, which is for tests (RFC 2544), a /24 each.
-RUN = os.environ.get("LABTEST_RUN", str(os.getpid()))  # whoever is interrupted finds the labs of all by it
 PLACES = range(512)
 _places: dict[str, int] = {}  # of this process's labs
 

@@ -306,6 +306,19 @@ def test_the_timer_fires_for_what_is_due_first_and_again_for_what_comes_after() 
     run(test())
 
 
+def test_a_timer_that_ends_before_the_one_that_is_waited_for_fires_in_its_time() -> None:
+    async def test() -> None:
+        async with house() as here:
+            fired: asyncio.Queue[str] = asyncio.Queue()
+            timers = here.shell.engine.transactions.timers
+            for delay, name in ((1000.0, "late"), (0.02, "soon"), (0.01, "sooner")):
+                timers.start(here.shell.now(), delay, lambda name, now: fired.put_nowait(name), name)
+                here.shell.arm()
+            assert [await fired.get(), await fired.get()] == ["sooner", "soon"]
+
+    run(test())
+
+
 # Failures of ours
 
 
