@@ -56,6 +56,8 @@ class Shell:
         self._started = time.time()
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
+        if store is not None:
+            store.hand_over = self._from_writer
 
     def now(self) -> float:
         """Return Unix seconds, of a clock that does not run back."""
@@ -147,12 +149,15 @@ class Shell:
                 if self._durable_first and self._store.is_durable and waiting is None:
                     waiting = []
         if waiting and self._store is not None:
-            sends = waiting
-            self._store.when_durable(lambda: self._from_writer(sends))
+            self._store.when_durable(partial(self._send_all, waiting))
 
-    def _from_writer(self, sends: list[Send]) -> None:
-        """Called by the journal's thread: the loop sends."""
-        self._loop.call_soon_threadsafe(self._send_all, sends)
+    def _from_writer(self, callbacks: list[Callable[[], None]]) -> None:
+        """Called by the journal's thread: the loop is woken once, and sends all that waited for one commit."""
+        self._loop.call_soon_threadsafe(self._call_all, callbacks)
+
+    def _call_all(self, callbacks: list[Callable[[], None]]) -> None:
+        for callback in callbacks:
+            self._loop.call_soon(callback)
 
     def _journal(self, effect: Save | Forget) -> None:
         assert self._store is not None

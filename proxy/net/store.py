@@ -18,6 +18,7 @@ from proxy.core.effects import Record
 from proxy.net.database import BrokenDatabase, Changes, Database, JournalInUse, salvage, why
 
 MAX_BATCH_ROWS = 10_000  # pending rows that are not kept waiting for `flush_s`: some 3 MB, some 120 ms of writing
+COMMIT_EVERY_S = 0.02  # at the most: changes that come meanwhile go into the next, all for the price of one
 RETRY_S = 1.0  # after a commit that failed
 
 
@@ -38,7 +39,11 @@ class Store:
     """
 
     def __init__(self, path: Path, flush_s: float, report: Callable[[str], None]) -> None:
-        """`flush_s`: seconds that a change may wait for others; 0 commits as soon as the commit before is done."""
+        """`flush_s`: seconds that a change may wait for others; 0: no longer than COMMIT_EVERY_S wants.
+
+        `hand_over`, which may be set, is given by the thread that writes what waited for a commit, all at once. Else
+        that thread calls back itself.
+        """
         self.commits = 0
         self.rows = 0  # changes that were committed
         self.failures = 0  # commits that failed
@@ -51,7 +56,9 @@ class Store:
         self._next = Batch()
         self._is_writing = False
         self._is_closing = False
+        self._not_before = 0.0  # the next commit, on the monotonic clock
         self._thread: threading.Thread | None = None
+        self.hand_over: Callable[[list[Callable[[], None]]], None] = self._call_back
 
     def open(self) -> list[Record]:
         """Return what the journal holds, and start the thread. Reports what is wrong, and never raises for it."""
@@ -105,8 +112,7 @@ class Store:
         """
         with self._changed:
             if self._is_writing or self._next.changes or self._next.callbacks:
-                self._next.callbacks.append(callback)
-                self._changed.notify()
+                self._next.callbacks.append(callback)  # whoever writes has been told of the change already
                 return
         callback()
 
@@ -144,7 +150,7 @@ class Store:
                         break
                     self._changed.wait()
                     continue
-                delay = batch.since + self._flush_s - time.monotonic()
+                delay = max(batch.since + self._flush_s, self._not_before) - time.monotonic()
                 if delay <= 0 or len(batch.changes) >= MAX_BATCH_ROWS:
                     break
                 self._changed.wait(delay)
@@ -156,6 +162,7 @@ class Store:
         """Write one batch; say whether it is in the file."""
         if not changes:
             return True
+        self._not_before = time.monotonic() + COMMIT_EVERY_S
         try:
             misfits = self._database.write(changes, self._report)
         except (OSError, sqlite3.Error, BrokenDatabase) as error:
@@ -189,8 +196,18 @@ class Store:
         return True
 
     def _tell(self, callbacks: list[Callable[[], None]]) -> None:
+        if callbacks:
+            try:
+                self.hand_over(callbacks)
+            except Exception as error:  # a loop that is closed, say: the journal goes on
+                self._report_failure(error)
+
+    def _call_back(self, callbacks: list[Callable[[], None]]) -> None:
         for callback in callbacks:
             try:
                 callback()
-            except Exception as error:  # a loop that is closed, say: the journal goes on
-                self._report(f"journal {self._database.path}: a callback failed: {error!r}")
+            except Exception as error:  # the others are called all the same
+                self._report_failure(error)
+
+    def _report_failure(self, error: Exception) -> None:
+        self._report(f"journal {self._database.path}: a callback failed: {error!r}")

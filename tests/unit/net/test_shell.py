@@ -8,7 +8,7 @@ import io
 import re
 import socket
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,18 +151,21 @@ async def house(store: Store | None = None, dns: Address = ("127.0.0.1", 9), **s
 @contextlib.contextmanager
 def held_up(store: Store) -> Iterator[None]:
     """Keep the journal's thread busy: what is written within the block is not durable before its end."""
-    inside, release = threading.Event(), threading.Event()
+    inside, release, hand_over = threading.Event(), threading.Event(), store.hand_over
 
-    def callback() -> None:
+    def hold(callbacks: list[Callable[[], None]]) -> None:
         inside.set()
         assert release.wait(PATIENCE_S)
+        hand_over(callbacks)
 
+    store.hand_over = hold
     store.save(RECORD)
-    store.when_durable(callback)
+    store.when_durable(lambda: None)
     assert inside.wait(PATIENCE_S)
     try:
         yield
     finally:
+        store.hand_over = hand_over
         release.set()
 
 

@@ -207,6 +207,44 @@ def test_closing_does_not_wait_for_the_interval(tmp_path: Path) -> None:
         assert found == [record(1)]
 
 
+def test_after_a_commit_the_next_gathers_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMIT_EVERY_S", HOUR_S)
+    with opened(tmp_path / "j") as (store, _):
+        store.save(record(1))
+        settle(store)
+        assert store.commits == 1
+        for id in range(2, 6):
+            store.save(record(id))
+            store.when_durable(lambda: None)  # who waits does not hurry it
+    assert (store.commits, store.rows) == (2, 5)  # closing does not wait for others to come
+    with opened(tmp_path / "j") as (_, found):
+        assert found == [record(id) for id in range(1, 6)]
+
+
+def test_what_gathers_is_committed_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COMMIT_EVERY_S", 0.2)
+    with opened(tmp_path / "j") as (store, _):
+        began = time.monotonic()
+        for id in (1, 2):
+            store.save(record(id))
+            settle(store)
+        assert time.monotonic() - began >= 0.2
+        assert store.commits == 2
+
+
+def test_who_takes_callbacks_gets_all_of_a_commit_at_once(tmp_path: Path) -> None:
+    handed: list[list[Callable[[], None]]] = []
+    callbacks: list[Callable[[], None]] = [lambda: None, lambda: None, lambda: None]
+    with opened(tmp_path / "j") as (store, _):
+        with held_up(store):
+            store.hand_over = handed.append
+            for id, callback in enumerate(callbacks):
+                store.save(record(id))
+                store.when_durable(callback)
+        until(lambda: bool(handed))
+    assert handed == [callbacks]
+
+
 def test_a_record_that_no_column_holds_keeps_nobody_else_out(tmp_path: Path) -> None:
     reports: list[str] = []
     with opened(tmp_path / "j", HOUR_S, reports) as (store, _):
