@@ -14,6 +14,7 @@ from itertools import groupby
 from proxy.core import nat, registrar, route, validate
 from proxy.core.admission import Admission
 from proxy.core.auth import Authenticator, Challenge
+from proxy.core.contacts import CONTACT_METHODS, Contacts
 from proxy.core.effects import Effect, Note, Send
 from proxy.core.flow import Address, Flow, may_send_to
 from proxy.core.forking import ResponseContext
@@ -71,10 +72,13 @@ class Engine:
         self._listeners = listeners
         self._router = router
         self._signer = Signer(key)
+        self._contacts = Contacts(self._signer)
         self._sink = sink
         self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
         self.transactions = Transactions(policy.times, sink)
-        self.forwarding = Forwarding(listeners, location, policy.remedies, self._signer, self.transactions, sink)
+        self.forwarding = Forwarding(
+            listeners, location, policy.remedies, self._signer, self._contacts, self.transactions, sink
+        )
         self.keepalive = Keepalive(
             location, listeners, self._signer, self.transactions.timers, sink,
             policy.keepalive_s if policy.remedies.keepalive else 0, policy.keepalive_misses,
@@ -205,8 +209,8 @@ class Engine:
         base = MAGIC + self._sign_branch(request, came.branch, answer_to, routes)
         self.identity.drop_credentials(request)
         if nat.is_behind_nat(request, came, flow):
-            if self.policy.remedies.contact and request.method in nat.CONTACT_METHODS:
-                nat.publish_contact(request, flow, self._signer, now)
+            if self.policy.remedies.contact and request.method in CONTACT_METHODS:
+                self._contacts.publish(request, flow, now)
             natted = True
         else:
             natted = False
@@ -241,7 +245,7 @@ class Engine:
             if token is not None:
                 return [Target(uri, uri, flow_of(token, self._signer, now), natted=True, is_edge=True)], False
         if uri.params and request.header(b"route") is None:
-            own = nat.restore_contact(uri, self._signer, now)
+            own = self._contacts.restore(uri, now)
             if own is not None:
                 contact, transport, address = own
                 if _to_tag(request) is None:

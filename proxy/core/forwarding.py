@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 
 from proxy.core import nat, route
+from proxy.core.contacts import CONTACT_METHODS, Contacts
 from proxy.core.effects import Effect, Locate, Note, Send
 from proxy.core.flow import Address, Flow, is_literal, is_private, may_send_to
 from proxy.core.forking import Branch, ResponseContext, challenges
@@ -38,13 +39,14 @@ class Forwarding:
     """Implements what response contexts need (`forking.Forwarder`)."""
 
     def __init__(
-        self, listeners: Listeners, location: Location, remedies: Remedies, signer: Signer,
+        self, listeners: Listeners, location: Location, remedies: Remedies, signer: Signer, contacts: Contacts,
         transactions: Transactions, sink: list[Effect],
     ) -> None:  # fmt: skip
         self._listeners = listeners
         self._location = location
         self._remedies = remedies
         self._signer = signer
+        self._contacts = contacts
         self._transactions = transactions
         self._sink = sink
         self._refusal = remembered(self._judge)
@@ -229,10 +231,10 @@ class Forwarding:
         context, transaction = branch.context, branch.transaction
         assert transaction is not None
         response.pop_top(b"Via")
-        if self._remedies.contact and 100 < response.status < 300 and context.method in nat.CONTACT_METHODS:
+        if self._remedies.contact and 100 < response.status < 300 and context.method in CONTACT_METHODS:
             flow = transaction.flow
             if transaction.natted or nat.has_private_contact(response, flow):
-                nat.publish_contact(response, flow, self._signer, now)
+                self._contacts.publish(response, flow, now)
         if response.status >= 200:
             self._stop_trying(context)
             if context.is_invite and context.server.is_pending:

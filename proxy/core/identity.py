@@ -103,5 +103,7 @@ def _uri(request: Request, key: bytes) -> Uri | None:
 
 def _has_credentials(request: Request, key: bytes, realm: bytes) -> bool:
     """Say whether a request bears credentials for our realm."""
+    if request.header(key) is None:
+        return False
     quoted = b'"%b"' % realm
     return any(found == key and quoted in line for found, line in zip(request.keys, request.lines, strict=True))

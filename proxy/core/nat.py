@@ -1,25 +1,15 @@
-"""What is done to lines because of NATs: Via stamping (RFC 3581), Contacts made public and restored.
-
-The invariant: a phone sees its own Contact as Request-URI, byte for byte, whatever the far end was shown instead.
-"""
+"""What a packet's source says: Via stamping (RFC 3581), and whether a phone is behind a NAT."""
 
 from __future__ import annotations
 
+from proxy.core.contacts import contact_uri
 from proxy.core.flow import Address, Flow, is_private
-from proxy.core.listeners import hostport
 from proxy.core.remedies import Remedies
-from proxy.core.signer import Signer, pack, unpack
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
-from proxy.sip.headers import Via, parse_any_via, parse_name_addr, parse_via
+from proxy.sip.headers import Via, parse_any_via
 from proxy.sip.memory import remembered
 from proxy.sip.message import Message, Request
-from proxy.sip.uri import Uri, parse_uri
-
-# The requests whose Contact is a dialog's; so are those of their 1xx and 2xx (RFC 3261 §12.1, 3311, 6665, 3515).
-CONTACT_METHODS = frozenset((b"INVITE", b"UPDATE", b"SUBSCRIBE", b"NOTIFY", b"REFER"))
-
-ALIAS = b"behind"  # the URI parameter in a public Contact that holds the phone's own host and port, signed
 
 
 def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple[Via, Address]:
@@ -30,16 +20,40 @@ def stamp_source(request: Request, source: Address, remedies: Remedies) -> tuple
     top = request.top(b"via")
     if top is None:
         raise SipError(400, b"No Via")
-    came = parse_via(top) if request.version == b"SIP/2.0" else parse_any_via(top)
-    # What is there of the sender's own making is worth nothing: only we know where the packet came from.
-    params = grammar.without_param(came.params, b"received")
-    if remedies.received:
-        params += b";received=" + source[0].encode()
-    if remedies.rport:
-        params = grammar.with_param(params, b"rport", b"%d" % source[1])
+    came = parse_any_via(top)
+    if came.version != b"2.0" and request.version == b"SIP/2.0":
+        raise SipError(400, b"Bad Via")
+    begin, name, rest = came.params.partition(b";branch=")
+    if rest.startswith(came.branch) and name and grammar.QUOTE not in came.params:
+        end = rest[len(came.branch) :]
+        begin, end = _stamped_around((begin, end, *source, remedies.received, remedies.rport))
+        params = begin + name + came.branch + end
+    else:
+        params = _stamped(came.params, *source, remedies.received, remedies.rport)
     request.replace_top(b"Via", top[: len(top) - len(came.params)] + params)
+    if remedies.received and remedies.rport:
+        return came, source
     host, port = came.sent_by
     return came, (source[0] if remedies.received else host, source[1] if remedies.rport else port)
+
+
+def _stamped(params: bytes, host: str, port: int, received: bool, rport: bool) -> bytes:
+    # What is there of the sender's own making is worth nothing: only we know where the packet came from.
+    params = grammar.without_param(params, b"received")
+    if received:
+        params += b";received=" + host.encode()
+    return grammar.with_param(params, b"rport", b"%d" % port) if rport else params
+
+
+_ANY_BRANCH = b";branch=z9hG4bK"
+
+
+@remembered  # the Vias of a phone differ in their branches alone
+def _stamped_around(given: tuple[bytes, bytes, str, int, bool, bool]) -> tuple[bytes, bytes]:
+    """Return what stands before the branch and behind it, stamped."""
+    begin, end, host, port, received, rport = given
+    begin, _, end = _stamped(begin + _ANY_BRANCH + end, host, port, received, rport).partition(_ANY_BRANCH)
+    return begin, end
 
 
 def answer_address(via: Via, remedies: Remedies) -> Address:
@@ -74,69 +88,3 @@ def has_private_contact(message: Message, flow: Flow) -> bool:
     address = contact.address
     is_elsewhere = address != flow.remote if flow.transport == "udp" else address[0] != flow.remote[0]
     return is_elsewhere and is_private(address[0])
-
-
-def contact_uri(message: Message) -> Uri | None:
-    """Return the URI of the one Contact, or None: none, several, "*", or a scheme that is not ours to touch."""
-    text = message.only(b"contact")
-    return None if text is None else _uri_or_none(text)
-
-
-@remembered
-def _uri_or_none(contact: bytes) -> Uri | None:
-    try:
-        return parse_name_addr(contact).parsed()
-    except SipError:  # "*", or another scheme
-        return None
-
-
-def publish_contact(message: Message, flow: Flow, signer: Signer, now: float) -> None:
-    """Give the Contact the public address and the transport that it was sent by; its own go along, signed.
-
-    A stale alias that the phone echoes is replaced, never added to; a Contact that is public already stays as it is.
-    """
-    contact = contact_uri(message)
-    if contact is None or contact.address == flow.remote:
-        return
-    own, public = contact.hostport(), hostport(flow.remote)
-    params = grammar.without_param(contact.params, ALIAS)
-    if flow.transport != "udp":
-        transport = grammar.param(params, b"transport")
-        own += b"/" if transport is None else b"/" + transport
-        params = grammar.with_param(params, b"transport", flow.transport.encode())
-    alias = b"%b.%b" % (pack(own), signer.sign_until(now, b"contact", own, flow.transport.encode(), public))
-    value = parse_name_addr(message.values(b"contact")[0])
-    uri = contact.at(public, b"%b;%b=%b" % (params, ALIAS, alias))
-    if value.before:
-        message.replace_top(b"Contact", value.before + uri + value.after)
-    else:  # without angle brackets the parameter would be the header's, not the URI's
-        message.replace_top(b"Contact", b"<%b>%b" % (uri, value.after))
-
-
-def restore_contact(uri: Uri, signer: Signer, now: float) -> tuple[Uri, str, Address] | None:
-    """Return the phone's own Contact for a public one of our making, and the transport and address of its flow.
-
-    None when the URI bears no alias. Raises SipError 403 when the alias is not ours, or has expired: else anybody could
-    have us send anywhere.
-    """
-    alias = uri.param(ALIAS)
-    if alias is None:
-        return None
-    packed, _, token = alias.partition(b".")
-    try:
-        own = unpack(packed)
-    except ValueError:
-        raise SipError(403, b"Forged Contact") from None
-    where, slash, transport = own.partition(b"/")
-    came_by = uri.transport or b"" if slash else b"udp"
-    public = uri.address
-    if not signer.is_current(token, now, b"contact", own, came_by, hostport(public)):
-        raise SipError(403, b"Forged Contact")
-    params = grammar.without_param(uri.params, ALIAS)
-    if slash:
-        params = (
-            grammar.with_param(params, b"transport", transport)
-            if transport
-            else (grammar.without_param(params, b"transport"))
-        )
-    return parse_uri(uri.at(where, params)), came_by.decode("ascii"), public

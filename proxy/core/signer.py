@@ -42,15 +42,29 @@ class Signer:
 
     def sign_until(self, now: float, purpose: bytes, *parts: bytes) -> bytes:
         """Return a signature that `is_current` for TOKEN_LIFETIME_S, or a little longer. `now` is in Unix seconds."""
-        expires = b"%x" % (int((now + TOKEN_LIFETIME_S) // _QUARTER_S) + 1)
+        return self.sign_for(term(now), purpose, *parts)
+
+    def sign_for(self, term: int, purpose: bytes, *parts: bytes) -> bytes:
+        """Return what `sign_until` does as long as its `term` is this one."""
+        expires = b"%x" % term
         return b"%b.%b" % (expires, self.sign(purpose, expires, *parts))
+
+    def good_until(self, token: bytes, purpose: bytes, *parts: bytes) -> float | None:
+        """Return when a token of `sign_until` expires, in Unix seconds; None for one that it has not made."""
+        expires, _, signature = token.partition(b".")
+        if not self.verify(signature, purpose, expires, *parts):
+            return None
+        return int(expires, 16) * _QUARTER_S
 
     def is_current(self, token: bytes, now: float, purpose: bytes, *parts: bytes) -> bool:
         """Say whether `sign_until` made this token, and its time has not passed."""
-        expires, _, signature = token.partition(b".")
-        if not self.verify(signature, purpose, expires, *parts):
-            return False
-        return int(expires, 16) * _QUARTER_S >= now
+        until = self.good_until(token, purpose, *parts)
+        return until is not None and until >= now
+
+
+def term(now: float) -> int:
+    """Return the number of the quarter of an hour in which what is signed now expires."""
+    return int((now + TOKEN_LIFETIME_S) // _QUARTER_S) + 1
 
 
 def pack(text: bytes) -> bytes:

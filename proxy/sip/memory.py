@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 MOST = 1024  # of one parser
-LONGEST = 512  # bytes, or characters
+LONGEST = 512  # bytes, or characters; of a tuple, all of its texts together
 
 Key = TypeVar("Key")
 Result = TypeVar("Result")
@@ -24,11 +24,15 @@ class _Memory(dict[Any, Any]):
     def __missing__(self, key: Any) -> object:
         """Ask the function. What it raises is not kept."""
         result = self._function(key)
-        if len(key) <= LONGEST:
+        if _length(key) <= LONGEST:
             if len(self) >= MOST:
                 self.clear()  # what is asked often is soon here again
             self[key] = result
         return result
+
+
+def _length(key: Any) -> int:
+    return sum(len(part) for part in key if isinstance(part, bytes | str)) if isinstance(key, tuple) else len(key)
 
 
 def remembered(function: Callable[[Key], Result]) -> Callable[[Key], Result]:

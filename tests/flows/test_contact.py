@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.core.nat import CONTACT_METHODS
+from proxy.core.contacts import CONTACT_METHODS
 from proxy.sip.headers import parse_name_addr
 from proxy.sip.uri import Uri
 from tests.flows.ladder import MAPPED_BOB, Dialog, Ladder, Phone, Sent, alice, arrows, bob

@@ -46,7 +46,8 @@ MAY_KNOW = {"forwarding": {"nat", "route", "forking"}, "identity": {"auth", "adm
 
 # What policies are made of; these know no policy.
 MECHANISMS = {
-    "flow", "effects", "timers", "transaction", "transactions", "listeners", "location", "target", "signer", "remedies",
+    "flow", "effects", "timers", "transaction", "transactions", "listeners", "location", "target", "signer", "contacts",
+    "remedies",
 }  # fmt: skip
 
 
