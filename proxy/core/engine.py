@@ -81,7 +81,9 @@ class Engine:
         self._sink = sink
         self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
         self.transactions = Transactions(policy.times, sink)
-        self.media = Media(*relay, sink, self.counts) if relay is not None and policy.remedies.relay else None
+        self.media: Media | None = None
+        if relay is not None and policy.remedies.relay:
+            self.media = Media(*relay, sink, self.counts, listeners.is_host)
         self.forwarding = Forwarding(
             listeners, location, policy.remedies, self._signer, self._contacts, self.transactions, sink, self.media
         )
