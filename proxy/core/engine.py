@@ -83,7 +83,7 @@ class Engine:
         self.transactions = Transactions(policy.times, sink)
         self.media: Media | None = None
         if relay is not None and policy.remedies.relay:
-            self.media = Media(*relay, sink, self.counts, listeners.is_host)
+            self.media = Media(*relay, sink, self.counts, listeners.is_host, listeners.is_here)
         self.forwarding = Forwarding(
             listeners, location, policy.remedies, self._signer, self._contacts, self.transactions, sink, self.media
         )

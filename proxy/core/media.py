@@ -82,7 +82,7 @@ class Media:
 
     def __init__(
         self, mode: str, ports: Sequence[int], sink: list[Effect], counts: Counter[str],
-        is_our_host: Callable[[str], bool],
+        is_our_host: Callable[[str], bool], is_our_sip: Callable[[Address], bool],
     ) -> None:  # fmt: skip
         self.sessions: dict[int, Session] = {}
         self.free = deque(ports)  # taken at one end, given back at the other: a port rests as long as it can
@@ -91,6 +91,7 @@ class Media:
         self._sink = sink
         self._counts = counts
         self._is_our_host = is_our_host
+        self._is_our_sip = is_our_sip
         self._dialogs: dict[Key, Session] = {}
         self._numbers = count(1)
 
@@ -353,7 +354,7 @@ class Media:
         side = session.sides[who]
         host = media.host if self._may_be(media.host, media.port) else ""
         rtp = _wanted_at(side, host, media.port)
-        rtcp = _wanted_at(side, *media.rtcp) if host else None
+        rtcp = _wanted_at(side, *media.rtcp) if host and self._may_be(*media.rtcp) else None
         heard = Heard(_hosts(side, host), rtp, rtcp, not side.natted)
         if session.is_up and stream.before[who] is None:
             stream.before[who] = stream.heard[who]
@@ -364,9 +365,10 @@ class Media:
     def _may_be(self, host: str, port: int) -> bool:
         """Say whether a party may be there.
 
-        Not at our own ports: packets would go round in us for ever.
+        Not at our own ports: packets would go round in us for ever. Nor where we speak SIP: to come from ourselves may
+        be as good as a password.
         """
-        return not self._is_port_of_ours(host, port)
+        return not self._is_port_of_ours(host, port) and not self._is_our_sip((host, port))
 
     def _steer(self, session: Session, number: int, stream: Stream, who: int) -> None:
         heard = stream.heard[who]

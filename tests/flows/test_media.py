@@ -588,6 +588,26 @@ def test_an_ack_that_cannot_be_read_passes_as_it_is() -> None:
     assert ladder.one(ack, alice().seen).message.body == body
 
 
+# Where media must not go
+
+
+def test_rtcp_does_not_go_to_our_own_ports_either() -> None:
+    ladder = lab()
+    more = b"a=rtcp:30003 IN IP4 198.51.100.10\r\n"
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), more=more)), bob().seen)
+    assert heard(ladder, 1).rtp == ("198.51.100.200", 6000)
+    assert heard(ladder, 1).rtcp is None
+
+
+@pytest.mark.parametrize("port", [5060, 30001])
+def test_media_does_not_go_where_we_speak_sip_nor_to_our_ports_for_rtcp(port: int) -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), port, HERE)), bob().seen)
+    assert heard(ladder, 1).rtp is None
+
+
 def spiral(ladder: Ladder, sent: Sent, uri: bytes = b"") -> Sent:
     """Return what leaves us when a proxy to whom we sent a request sends it back to us, for somebody else."""
     there = ("198.51.100.201", 5060)
@@ -624,3 +644,10 @@ def test_what_comes_through_us_twice_is_relayed_once_also_when_it_changes() -> N
     twice = spiral(ladder, again)
     assert twice.message.body == again.message.body
     assert len(ladder.media) == before + 1
+
+
+def test_our_ports_at_another_of_our_addresses_are_nobodys_either() -> None:
+    ladder = lab(also=("198.51.100.11", 5060))
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), 30000, "198.51.100.11")), bob().seen)
+    assert heard(ladder, 1).rtp is None
