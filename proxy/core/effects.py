@@ -74,7 +74,7 @@ class Forget(NamedTuple):
 class OpenRelay(NamedTuple):
     """Open the ports of one media section of a session: for each side, an address of ours and an even port.
 
-    The port above each is for RTCP. What cannot be opened comes back as `Engine.relay_unopened`. `rate` is the RTP
+    The port above each is for RTCP. When that fails, it comes back as `Engine.relay_unopened`. `rate` is the RTP
     clock's, in Hz.
     """
 

@@ -153,7 +153,7 @@ class Engine:
         return self._effects()
 
     def relay_unopened(self, session: int, ports: Sequence[int], now: float) -> list[Effect]:
-        """Return what follows when ports of an OpenRelay could not be opened."""
+        """Return what follows when an OpenRelay could not be carried out: `ports` are somebody else's."""
         if self.media is not None:
             self.media.unopened(session, ports)
         return self._effects()

@@ -204,11 +204,11 @@ class Media:
             self.close(session, "silent")
 
     def unopened(self, id: int, ports: Sequence[int]) -> None:
-        """Somebody else has these ports: they are not used again. The session goes on without its media."""
+        """Ports could not be opened: these are somebody else's, and are not used again. The call has no media."""
         session = self.sessions.get(id)
         self._counts["relay-failures"] += 1
         if session is not None:
-            self.close(session, "port-taken")
+            self.close(session, "port-taken" if ports else "unopened")
         for port in ports:
             if port in self.free:
                 self.free.remove(port)

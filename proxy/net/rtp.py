@@ -7,12 +7,13 @@ what a stranger sends is never passed on, costs a bounded share of our time, and
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import struct
 import time
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +24,7 @@ from proxy.core.flow import Address
 # heard, and to be woken costs more than to pass one on.
 PACE_S = 0.002
 EVENTS = 1024  # ports with packets that are looked at in one turn
+ROUNDS = 8  # packets a turn, of a party: a picture of a video is a hundred at once, 4000/s are nobody's
 UNLEARNT_DRAIN = 32  # packets a turn, at a port that has not heard its party yet: strangers may be many
 MOST_LATE = 1 << 31  # in units of the RTP clock: the timestamp has begun anew
 STRANGER_DRAIN = 8  # packets a turn from strangers; whoever sends more is not heard for REST_S
@@ -30,6 +32,7 @@ REST_S = 0.1
 STRANGER_BUFFER_BYTES = 4096
 QUIET_S = 0.1  # a party that moves is silent at its old place
 AHEAD = 3000  # a packet that continues a sequence is not so much further (RFC 3550 §A.1, MAX_DROPOUT)
+BEHIND = 0x10000 - 100  # nor so much behind (MAX_MISORDER)
 LOOK_S = 1.0  # how often silence is looked for
 
 _BUFFER = bytearray(65_536)
@@ -52,7 +55,7 @@ class Direction:
         self.seen = 0.0  # when the last packet came, on the monotonic clock; 0: none has
         self.ssrc = -1
         self.first = self.highest = -1  # sequence numbers, the highest with the rounds it has made
-        self.apart = 0  # packets that are not numbered, or were by an earlier SSRC
+        self.apart = 0  # packets that are not numbered, or were in an earlier sequence
         self.transit = self.jitter = 0.0  # in units of the RTP clock
 
     @property
@@ -75,9 +78,9 @@ class Direction:
             self.apart += 1
             return
         transit = now * self.rate - timestamp
-        if ssrc == self.ssrc:
-            ahead = (sequence - self.highest) & 0xFFFF
-            if ahead < 0x8000:
+        ahead = (sequence - self.highest) & 0xFFFF
+        if ssrc == self.ssrc and (ahead < AHEAD or ahead > BEHIND):
+            if ahead < AHEAD:
                 self.highest += ahead
             late = abs(transit - self.transit)
             if late < MOST_LATE:
@@ -143,25 +146,38 @@ class End:
         for _ in range(UNLEARNT_DRAIN):
             try:
                 size, source = self.own.recvfrom_into(_BUFFER)
-            except OSError:
+            except BlockingIOError:
                 if self.source is not None:
-                    self.relay.readers[self.own.fileno()] = self.pass_on
+                    self.relay.known(self)
                 return
-            if self.source is None and source[0] in self.hosts:
-                self._learn(source[:2])
+            except OSError:  # nobody was there when we sent something; the queue is not empty for that
+                continue
+            if self.source is None and source[0] in self.hosts and not self._learn(source[:2]):
+                continue
             if source[:2] == self.source:
                 self._pass(size)
             else:
                 self._refuse(source)
 
-    def _learn(self, source: Address) -> None:
-        """The party is there: hear it alone, and the strangers by themselves."""
-        self.own.connect(source)
+    def _learn(self, source: Address) -> bool:
+        """The party is there: hear it alone, and the strangers by themselves.
+
+        Returns False where that cannot be, for want of descriptors or of a route: its next packet may find a way. From
+        port 0 comes nobody, and who is connected to it hears every port.
+        """
+        try:
+            if not source[1]:
+                raise OSError(errno.EINVAL, "port 0")
+            strays = self.strays or self.relay.twin(self)
+            self.own.connect(source)
+        except OSError:
+            self.relay.unsent += 1
+            return False
+        self.strays = strays
         self.source = source
         self.may_relearn = False
-        if self.strays is None:
-            self.strays = self.relay.twin(self)
         self._send_to(self.wanted if self.is_fixed and self.wanted is not None else source)
+        return True
 
     def pass_on(self) -> None:
         """A packet has come from the party: this happens thousands of times a second."""
@@ -191,7 +207,8 @@ class End:
                 if not ((self.may_relearn and address[0] in self.hosts) or self._continues(size)):
                     self._refuse(source)
                     continue
-                self._learn(address)
+                if not self._learn(address):
+                    continue
                 self.relay.moved(self)
             self._pass(size)
         self.relay.rest(self)
@@ -216,6 +233,7 @@ class End:
         for each in (self.own, self.strays):
             if each is not None:
                 self.relay.readers.pop(each.fileno(), None)
+                self.relay.parties.pop(each.fileno(), None)
                 each.close()
         del self.other, self.companion, self.forward
 
@@ -284,6 +302,7 @@ class Relay:
     ) -> None:  # fmt: skip
         self.calls: dict[int, Call] = {}
         self.readers: dict[int, Callable[[], None]] = {}  # by file descriptor
+        self.parties: dict[int, Callable[[], None]] = {}  # of them, those that nobody but a party can send to
         self.now = time.monotonic()  # as of this turn
         self.unsent = self.strangers = 0
         self.ended: dict[str, int] = {}  # what the parties of sessions that are over have sent
@@ -301,18 +320,23 @@ class Relay:
     # What the engine wants
 
     def open(self, wanted: OpenRelay) -> list[int]:
-        """Open the ports of a section. Returns those that could not be bound; then none is open."""
+        """Open the ports of a section. Returns those that somebody else has; then none is open.
+
+        Raises OSError where it is not for the ports: then none is open either.
+        """
         made: list[End] = []
         refused: list[int] = []
         for host, port in wanted.here:
             for number in (port, port + 1):
                 try:
                     made.append(End(self, wanted.call_id, (self._bind(host), number), wanted.rate))
-                except OSError:
+                except OSError as error:
+                    if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                        _close(made)
+                        raise
                     refused.append(port)
         if refused:
-            for end in made:
-                end.close()
+            _close(made)
             return refused
         call = self.calls.get(wanted.session)
         if call is None:
@@ -341,8 +365,7 @@ class Relay:
             self.ended[name] = self.ended.get(name, 0) + count
         self._log("media-ended", {"call_id": call.call_id, "why": wanted.why, **call.summary()})
         for section in call.sections.values():
-            for end in section.ends:
-                end.close()
+            _close(section.ends)
 
     def close_all(self) -> None:
         """Close everything: the proxy stops."""
@@ -361,6 +384,11 @@ class Relay:
         strays = _bound(end.own.getsockname()[:2], STRANGER_BUFFER_BYTES)
         self._watch(strays, end.hear_strangers)
         return strays
+
+    def known(self, end: End) -> None:
+        """An end has nothing in its queue any more that is not its party's."""
+        number = end.own.fileno()
+        self.readers[number] = self.parties[number] = end.pass_on
 
     def rest(self, end: End) -> None:
         """Strangers send more than we want to hear: what comes in the next while is dropped by the kernel."""
@@ -398,13 +426,22 @@ class Relay:
     def _turn(self) -> None:
         """Packets have come: pass them on, and look again in a while, as long as there are any."""
         self.now = time.monotonic()
-        readers = self.readers
         ready = self._epoll.poll(0, EVENTS)
-        for number, _ in ready:
-            reader = readers.get(number)
-            if reader is not None:  # else it was closed within this turn
-                reader()
-        if ready:
+        try:
+            again, readers = ready, self.readers
+            for _ in range(ROUNDS):
+                for number, _ in again:
+                    reader = readers.get(number)
+                    if reader is not None:  # else it was closed within this turn
+                        reader()
+                again, readers = self._epoll.poll(0, EVENTS), self.parties  # strangers wait for the next turn
+                if not again:
+                    break
+        finally:
+            self._look_again(bool(ready))
+
+    def _look_again(self, is_busy: bool) -> None:
+        if is_busy:
             if self._timer is None:
                 self._loop.remove_reader(self._epoll)
             self._timer = self._loop.call_later(PACE_S, self._turn)
@@ -464,6 +501,11 @@ def _bound(here: Address, buffer_bytes: int = 0) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _close(ends: Iterable[End]) -> None:
+    for end in ends:
+        end.close()
 
 
 def _nowhere(packet: memoryview) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import select
 import socket
@@ -424,5 +425,141 @@ def test_silence_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with house(timeout_s=0.2) as here:
             await here.until(lambda: 1 in here.silent)
+
+    run(test())
+
+
+# What the machine refuses
+
+
+def test_without_a_descriptor_left_a_party_is_learnt_with_its_next_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with house() as here:
+            here.steer(0, None)
+            here.steer(1, here.callee)
+            bound = rtp._bound
+
+            def refuse(here: Address, buffer_bytes: int = 0) -> socket.socket:
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            monkeypatch.setattr(rtp, "_bound", refuse)
+            here.caller.say(here.here[0])
+            await here.until(lambda: here.relay.unsent == 1)
+            monkeypatch.setattr(rtp, "_bound", bound)
+            said = here.caller.say(here.here[0])
+            assert await here.callee.hear() == (said, here.here[1])
+            said = here.callee.say(here.here[1])
+            assert await here.caller.hear() == (said, here.here[0])
+
+    run(test())
+
+
+def test_whatever_fails_in_one_turn_the_next_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with house() as here:
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            await here.learnt()
+            counted, steps = rtp.Direction.count, ["say another", "fail"]
+
+            def count(self: rtp.Direction, size: int, now: float) -> None:
+                step = steps.pop(0) if steps else "count"
+                if step == "say another":  # it comes while we look every 2 ms
+                    here.caller.say(here.here[0])
+                if step == "fail":
+                    raise ArithmeticError
+                counted(self, size, now)
+
+            monkeypatch.setattr(rtp.Direction, "count", count)
+            first = here.caller.say(here.here[0])
+            assert (await here.callee.hear())[0] == first
+            await here.until(lambda: not steps)
+            said = here.caller.say(here.here[0])
+            assert (await here.callee.hear())[0] == said
+
+    run(test())
+
+
+def test_ports_that_cannot_be_opened_for_want_of_descriptors_are_not_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with house() as here:
+            bound = rtp._bound
+
+            def refuse(at: Address, buffer_bytes: int = 0) -> socket.socket:
+                if at[1] & 1:
+                    raise OSError(errno.EMFILE, "Too many open files")
+                return bound(at, buffer_bytes)
+
+            monkeypatch.setattr(rtp, "_bound", refuse)
+            before = len(here.relay.readers)
+            with pytest.raises(OSError, match="Too many"):
+                here.relay.open(OpenRelay(2, 0, b"other", b"audio", ((HOST, _free_pair()), (HOST, _free_pair())), 8000))
+            assert len(here.relay.readers) == before
+
+    run(test())
+
+
+def test_a_refusal_by_the_party_lets_no_stranger_in() -> None:
+    """ICMP says that nobody is at the party's port while strangers' packets wait in our queue: they stay strangers'."""
+
+    async def test() -> None:
+        async with house() as here:
+            stranger = here.party("127.0.0.2")
+            here.steer(0, None, host=HOST)
+            here.steer(1, here.callee)
+            said = here.caller.say(here.here[0])
+            for _ in range(80):  # more than are looked at in one turn
+                stranger.say(here.here[0])
+            here.callee.say(here.here[1])
+            here.caller.socket.close()
+            for _ in range(40):
+                await asyncio.sleep(rtp.PACE_S)
+                here.callee.say(here.here[1])
+            await here.until(lambda: here.relay.strangers >= 70)
+            assert await here.callee.hear() == (said, here.here[1])
+            assert here.callee.heard_nothing()
+
+    run(test())
+
+
+def test_a_picture_passes_without_waiting_for_a_turn_for_each_packet() -> None:
+    """A party may send more than one packet a turn: one picture of a video is a hundred at once."""
+
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            begin = time.monotonic()
+            for _ in range(100):
+                here.caller.say(here.here[0])
+            for _ in range(100):
+                await here.callee.hear()
+            assert time.monotonic() - begin < 100 * rtp.PACE_S / 2
+
+    run(test())
+
+
+def test_a_sequence_that_begins_anew_is_not_thousands_lost() -> None:
+    """RFC 3550 §A.1: some phones number anew after hold, and keep their SSRC."""
+    direction = rtp.Direction(8000)
+    for sequence in (10, 11, 13, 40_000, 40_001, 40_003, 100, 101):
+        rtp._BUFFER[:172] = packet(sequence)
+        direction.count(172, 1.0)
+    assert direction.lost == 0  # what was lost before is not known any more
+    for sequence in (103, 102 - 20, 104):
+        rtp._BUFFER[:172] = packet(sequence)
+        direction.count(172, 1.0)
+    assert direction.lost == 0
+
+
+def test_port_0_is_nobodys() -> None:
+    """To be connected to it is to hear every port of the host."""
+
+    async def test() -> None:
+        async with house() as here:
+            here.steer(0, None)
+            assert not here.end(0)._learn((HOST, 0))
+            assert here.end(0).source is None
+            await here.learnt()
 
     run(test())
