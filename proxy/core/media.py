@@ -40,9 +40,11 @@ class Heard:
 
     `hosts`: the addresses that it may come from. `rtp` and `rtcp`: where it is wanted, None where nobody can say yet.
     With `is_fixed` it stays there; else it goes where the party's own comes from (RFC 4961), as soon as it does.
+    `rate`: Hz of the RTP clock, as the party has it.
     """
 
     hosts: frozenset[str]
+    rate: int
     rtp: Address | None = None
     rtcp: Address | None = None
     is_fixed: bool = False
@@ -342,7 +344,8 @@ class Media:
     def _open(self, session: Session, number: int, media: sdp.Media) -> Stream:
         first, second = (side.flow.local[0] for side in session.sides)
         here = (first, self.free.popleft()), (second, self.free.popleft())
-        heard = [Heard(_hosts(side, "")) for side in session.sides]  # who speaks before he has said where he is
+        # As long as he speaks who has not said where he is:
+        heard = [Heard(_hosts(side, ""), media.rate) for side in session.sides]
         stream = session.streams[number] = Stream(here, heard)
         self._sink.append(OpenRelay(session.id, number, session.call_id, media.kind, here, media.rate))
         for who in (0, 1):
@@ -355,7 +358,7 @@ class Media:
         host = media.host if self._may_be(media.host, media.port) else ""
         rtp = _wanted_at(side, host, media.port)
         rtcp = _wanted_at(side, *media.rtcp) if host and self._may_be(*media.rtcp) else None
-        heard = Heard(_hosts(side, host), rtp, rtcp, not side.natted)
+        heard = Heard(_hosts(side, host), media.rate, rtp, rtcp, not side.natted)
         if session.is_up and stream.before[who] is None:
             stream.before[who] = stream.heard[who]
         if session.is_up or heard != stream.heard[who]:
@@ -373,7 +376,7 @@ class Media:
     def _steer(self, session: Session, number: int, stream: Stream, who: int) -> None:
         heard = stream.heard[who]
         self._sink.append(
-            SteerRelay(session.id, number, who, heard.hosts, heard.rtp, heard.rtcp, heard.is_fixed)
+            SteerRelay(session.id, number, who, heard.hosts, heard.rtp, heard.rtcp, heard.is_fixed, heard.rate)
         )
 
     def _take_back(self, session: Session) -> None:

@@ -8,6 +8,7 @@ what a stranger sends is never passed on, costs a bounded share of our time, and
 from __future__ import annotations
 
 import errno
+import math
 import select
 import socket
 import struct
@@ -67,6 +68,11 @@ class Direction:
     def jitter_ms(self) -> float:
         """How much the packets' times vary, in milliseconds; our own turns add up to 2."""
         return 1000 * self.jitter / self.rate
+
+    def set_rate(self, rate: int) -> None:
+        """Take another clock, which knows nothing of the old one's jitter."""
+        if rate != self.rate:
+            self.rate, self.jitter, self.transit = rate, 0.0, math.inf
 
     def count(self, size: int, now: float) -> None:
         """Count the packet in the buffer. RTCP by the same port has no number of RTP's (RFC 5761 §4)."""
@@ -355,6 +361,8 @@ class Relay:
         if section is not None:  # else its ports were somebody else's
             section.rtp[told.side].steer(told.hosts, told.rtp, told.is_fixed)
             section.rtcp[told.side].steer(told.hosts, told.rtcp, told.is_fixed)
+            for end in section.rtp:
+                end.direction.set_rate(told.rate)
 
     def close(self, wanted: CloseRelay) -> None:
         """Close a session, and log what passed."""

@@ -80,6 +80,16 @@ def test_each_side_is_told_a_port_of_ours_and_the_relay_where_each_is() -> None:
     assert heard(ladder, 1) == SteerRelay(1, 0, 1, frozenset({there}), (there, 7000), (there, 7001), True)
 
 
+def test_the_clock_is_that_of_the_format_which_was_agreed_on() -> None:
+    ladder = lab()
+    offer = said(alice(), more=b"a=rtpmap:96 opus/48000/2\r\n").replace(b"RTP/AVP 0", b"RTP/AVP 96 0")
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=offer), alice().seen)
+    assert heard(ladder, 0).rate == 48_000
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob())), bob().seen)
+    assert heard(ladder, 1).rate == 8000
+    assert ladder.media[-1] == heard(ladder, 1)
+
+
 def test_bob_calls_alice_and_hers_is_the_other_side() -> None:
     ladder = lab()
     invite, answer = up(ladder, bob(), alice())

@@ -381,6 +381,23 @@ def test_jitter_is_how_much_the_distances_vary() -> None:
     assert jitter(0, 0.02, 0.04, timestamps=[2**32 - 320, 2**32 - 160, 0]) == pytest.approx(0, abs=1e-6)  # begins anew
 
 
+def test_jitter_is_by_the_clock_that_was_agreed_on_last() -> None:
+    """An offer's first format has 48000 Hz, the answer's 8000: by the wrong clock even packets vary by 17 ms."""
+
+    async def test() -> None:
+        async with house() as here:
+            for rate in (48_000, 8000):
+                here.relay.steer(SteerRelay(1, 0, 1, frozenset({HOST}), None, None, False, rate))
+                for side in (0, 1):
+                    direction = here.end(side).direction
+                    for sequence in range(200):
+                        rtp._BUFFER[:172] = packet(sequence, timestamp=rate // 50 * sequence)
+                        direction.count(172, 1000 + sequence / 50)
+                    assert direction.jitter_ms == pytest.approx(0, abs=1e-3)
+
+    run(test())
+
+
 def test_a_call_that_ends_is_told_in_one_line() -> None:
     async def test() -> None:
         async with house() as here:
