@@ -339,7 +339,8 @@ class Media:
         begin, end = place
         message.body = message.body[:begin] + sdp.edited(description, ports) + message.body[end:]
         if message.header(b"content-length") is not None:
-            message.set(b"Content-Length", b"%d" % len(message.body))
+            # All of its lines: whoever believed another one would take our body's end for a message.
+            message.replace_values(b"Content-Length", [b"%d" % len(message.body)])
 
     def _open(self, session: Session, number: int, media: sdp.Media) -> Stream:
         first, second = (side.flow.local[0] for side in session.sides)

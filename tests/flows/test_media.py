@@ -598,6 +598,28 @@ def test_an_ack_that_cannot_be_read_passes_as_it_is() -> None:
     assert ladder.one(ack, alice().seen).message.body == body
 
 
+def test_a_length_that_is_said_twice_is_said_once_when_the_body_changes() -> None:
+    """Else whoever believes the other line takes the end of the body for the next message of a stream."""
+    ladder = lab()
+    data = alice().request(b"INVITE", bob().aor, SDP, b"l: %d" % len(said(alice())), body=said(alice()))
+    invite = ladder.one(data, alice().seen)
+    assert invite.message.keys.count(b"content-length") == 1
+    assert audio(invite)[0] == HERE
+
+
+def test_a_copy_that_has_grown_and_goes_by_tcp_has_the_same_ports() -> None:
+    ladder = lab(allowed=[alice().seen[0]])
+    body = said(alice(), more=b"a=x:%b\r\n" % (1200 * b"x"))
+    invite = ladder.one(alice().request(b"INVITE", b"sip:x@198.51.100.77", SDP, body=body), alice().seen)
+    assert invite.flow.transport == "tcp"
+    assert audio(invite) == (HERE, 30002)
+    assert len([each for each in ladder.media if isinstance(each, OpenRelay)]) == 1
+    invite = ladder.fail(invite)[0]
+    assert (invite.flow.transport, audio(invite)) == ("udp", (HERE, 30002))
+    ladder.wait(40)
+    assert all_free(ladder)
+
+
 # Where media must not go
 
 

@@ -19,6 +19,7 @@ LINES = [
     b"m=audio 6000 RTP/AVP 0", b"m=audio 0 RTP/AVP 0", b"m=video 30001/2 RTP/AVP 96", b"m=message 9 TCP/MSRP *",
     b"m=audio 5060 RTP/AVP 0", b"m=", b"m=audio", b"a=rtcp:6001", b"a=rtcp:30001 IN IP4 198.51.100.10", b"a=rtcp:",
     b"a=rtpmap:96 x/", b"a=rtpmap:0 x/9", b"a=candidate:1", b"--x", b"--x--", b"Content-Type: application/sdp", b"",
+    b"a=" + 1400 * b"x",
 ]  # fmt: skip
 USUAL = b"v=0\r\nc=IN IP4 10.77.1.100\r\nm=audio 6000 RTP/AVP 0\r\n"
 TEAM = [Phone("team", ("10.77.1.100", 5060), ("198.51.100.20", 40001)), Phone("team", *2 * (("198.51.100.101", 5060),))]
