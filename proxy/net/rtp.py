@@ -210,7 +210,8 @@ class End:
                 return
             address = source[:2]
             if address != self.source:
-                if not ((self.may_relearn and address[0] in self.hosts) or self._continues(size)):
+                is_expected = self.may_relearn and address[0] in self.hosts
+                if not self._is_quiet() or not (is_expected or self._continues(size)):
                     self._refuse(source)
                     continue
                 if not self._learn(address):
@@ -219,10 +220,14 @@ class End:
             self._pass(size)
         self.relay.rest(self)
 
+    def _is_quiet(self) -> bool:
+        """Say whether the party has stopped to speak from where it was; neighbours may try whenever they like."""
+        return self.relay.now - self.direction.seen >= QUIET_S
+
     def _continues(self, size: int) -> bool:
         """Say whether the packet is the party's next one, from another place: its router gave it another port."""
         direction = self.direction
-        if self.is_rtcp or size < _RTP_BYTES or self.relay.now - direction.seen < QUIET_S:
+        if self.is_rtcp or size < _RTP_BYTES:
             return False
         first, _, sequence, _, ssrc = _RTP_HEADER(_BUFFER)
         ahead = (sequence - direction.highest) & 0xFFFF

@@ -237,6 +237,7 @@ def test_whoever_has_the_address_of_the_party_is_a_stranger_once_it_has_spoken()
             other.say(here.here[0], packet(1, ssrc=9))
             await here.until(lambda: here.relay.strangers == 1)
             here.steer(0, None)  # a re-INVITE
+            await here.until(lambda: time.monotonic() - here.end(0).direction.seen > rtp.QUIET_S)
             said = other.say(here.here[0], packet(2, ssrc=9))
             assert await here.callee.hear() == (said, here.here[1])
             here.caller.say(here.here[0])
@@ -304,6 +305,24 @@ def test_a_party_that_still_speaks_has_not_moved(monkeypatch: pytest.MonkeyPatch
             here.party("127.0.0.3").say(here.here[0], packet(102))
             await here.until(lambda: here.relay.strangers == 1)
             assert here.callee.heard_nothing()
+
+    run(test())
+
+
+def test_after_a_reinvite_nobody_takes_the_place_of_a_party_that_still_speaks(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session refresh is a re-INVITE too: behind one NAT any neighbour could have the call ever after."""
+    monkeypatch.setattr(rtp, "QUIET_S", 3600.0)
+
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            here.steer(0, None)
+            here.party().say(here.here[0], packet(1, ssrc=9))
+            await here.until(lambda: here.relay.strangers == 1)
+            said = here.caller.say(here.here[0])
+            assert await here.callee.hear() == (said, here.here[1])
 
     run(test())
 
