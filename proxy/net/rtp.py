@@ -55,14 +55,14 @@ class Direction:
         self.packets = self.bytes = 0
         self.seen = 0.0  # when the last packet came, on the monotonic clock; 0: none has
         self.ssrc = -1
-        self.first = self.highest = -1  # sequence numbers, the highest with the rounds it has made
-        self.apart = 0  # packets that are not numbered, or were in an earlier sequence
+        self.first, self.highest = 0, -1  # sequence numbers, the highest with the rounds it has made
+        self.apart = 0  # packets that are not numbered, or were awaited in an earlier sequence
         self.transit = self.jitter = 0.0  # in units of the RTP clock
 
     @property
     def lost(self) -> int:
         """How many packets are missing."""
-        return max(self.apart + self.highest - self.first + 1 - self.packets, 0) if self.ssrc >= 0 else 0
+        return max(self.apart + self.highest - self.first + 1 - self.packets, 0)
 
     @property
     def jitter_ms(self) -> float:
@@ -92,7 +92,7 @@ class Direction:
             if late < MOST_LATE:
                 self.jitter += (late - self.jitter) / 16
         else:
-            self.apart = self.packets - 1  # what was lost before is not known any more
+            self.apart = max(self.apart + self.highest - self.first + 1, self.packets - 1)  # lost before is lost
             self.ssrc, self.first, self.highest = ssrc, sequence, sequence
         self.transit = transit
 
