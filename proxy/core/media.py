@@ -111,7 +111,7 @@ class Media:
             description = self._read(request, caller, callee)
             if description is None:
                 wanted += request.method == b"INVITE" and self._is_wanted(caller, callee, None)
-            elif self._is_wanted(caller, callee, description):
+            elif self._is_wanted(caller, callee, description) and not self._is_ours(description):
                 wanted += sum(media.port > 0 and media.is_udp for media in description.media)
         if 2 * wanted > len(self.free):
             raise self._exhausted(request.header(b"call-id"))

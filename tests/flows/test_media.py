@@ -678,6 +678,17 @@ def test_what_comes_through_us_twice_is_relayed_once_also_when_it_changes() -> N
     assert len(ladder.media) == before + 1
 
 
+def test_what_comes_through_us_again_needs_no_more_ports() -> None:
+    server = Phone("server", ("198.51.100.201", 5060), ("198.51.100.201", 5060))
+    ladder = Ladder(relay=("auto", PORTS[:2]))
+    for phone in (alice(), server):
+        ladder.send(phone.register(), phone.seen)
+    bobs = bob()
+    first = ladder.one(bobs.request(b"INVITE", server.aor, SDP, body=said(bobs, host="10.9.9.9")), bobs.seen)
+    assert audio(first)[0] == HERE
+    assert spiral(ladder, first, alice().aor).what == "INVITE"
+
+
 def test_our_ports_at_another_of_our_addresses_are_nobodys_either() -> None:
     ladder = lab(also=("198.51.100.11", 5060))
     invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
