@@ -405,7 +405,12 @@ def _hosts(side: Side, said: str) -> frozenset[str]:
 
 
 def _wanted_at(side: Side, host: str, port: int) -> Address | None:
-    """Return where media is sent before any has come; None where what was said leads to nobody."""
+    """Return where media is sent before any has come; None where what was said leads to nobody.
+
+    Nor to where a phone behind a NAT is not: it could name anybody, keep silent, and have the other party flood him.
+    """
+    if side.natted and host != side.flow.remote[0]:
+        return None
     return (host, port) if host and _is_reachable(side, host) and may_send_to(host, port, side.flow.local[0]) else None
 
 

@@ -623,6 +623,17 @@ def test_a_copy_that_has_grown_and_goes_by_tcp_has_the_same_ports() -> None:
 # Where media must not go
 
 
+def test_a_phone_behind_a_nat_gets_its_media_elsewhere_only_if_it_speaks_from_there() -> None:
+    ladder = lab()
+    third, home = "203.0.113.50", alice().seen[0]
+    invite = ladder.one(bob().request(b"INVITE", alice().aor, SDP, body=said(bob())), bob().seen)
+    answer = said(alice(), 9, third, b"a=rtcp:9 IN IP4 203.0.113.51\r\n")
+    ladder.one(alice().answer(invite, 200, SDP, body=answer), alice().seen)
+    assert heard(ladder, 1) == SteerRelay(1, 0, 1, frozenset({home, third}), None, None, False)
+    reinvite(ladder, Dialog.of_callee(alice(), invite), said(alice(), 40500, home))
+    assert heard(ladder, 1) == SteerRelay(1, 0, 1, frozenset({home}), (home, 40500), (home, 40501), False)  # by STUN
+
+
 def test_rtcp_does_not_go_to_our_own_ports_either() -> None:
     ladder = lab()
     more = b"a=rtcp:30003 IN IP4 198.51.100.10\r\n"
