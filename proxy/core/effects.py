@@ -74,7 +74,7 @@ class Forget(NamedTuple):
 class OpenRelay(NamedTuple):
     """Open the ports of one media section of a session: for each side, an address of ours and an even port.
 
-    The port above each is for RTCP. What cannot be opened comes back as `Engine.relay_unopened`. `rate` is the RTP
+    The port above each is for RTCP. When that fails, it comes back as `Engine.relay_unopened`. `rate` is the RTP
     clock's, in Hz.
     """
 
@@ -90,7 +90,8 @@ class SteerRelay(NamedTuple):
     """Tell where the media of one side comes from, and where it wants its own.
 
     `hosts`: addresses it may come from; `rtp`, `rtcp`: where it is sent to before any has come, None: nowhere. With
-    `is_fixed` it is sent there afterwards too, else to where it comes from.
+    `is_fixed` it is sent there afterwards too, else to where it comes from. `rate` is that of both
+    sides' RTP clock now, in Hz: an answer may choose another format than the offer's first.
     """
 
     session: int
@@ -100,6 +101,7 @@ class SteerRelay(NamedTuple):
     rtp: Address | None
     rtcp: Address | None
     is_fixed: bool
+    rate: int = 8000
 
 
 class CloseRelay(NamedTuple):

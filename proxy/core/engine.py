@@ -81,7 +81,9 @@ class Engine:
         self._sink = sink
         self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
         self.transactions = Transactions(policy.times, sink)
-        self.media = Media(*relay, sink, self.counts) if relay is not None and policy.remedies.relay else None
+        self.media: Media | None = None
+        if relay is not None and policy.remedies.relay:
+            self.media = Media(*relay, sink, self.counts, listeners.is_host, listeners.is_here)
         self.forwarding = Forwarding(
             listeners, location, policy.remedies, self._signer, self._contacts, self.transactions, sink, self.media
         )
@@ -151,7 +153,7 @@ class Engine:
         return self._effects()
 
     def relay_unopened(self, session: int, ports: Sequence[int], now: float) -> list[Effect]:
-        """Return what follows when ports of an OpenRelay could not be opened."""
+        """Return what follows when an OpenRelay could not be carried out: `ports` are somebody else's."""
         if self.media is not None:
             self.media.unopened(session, ports)
         return self._effects()

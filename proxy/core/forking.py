@@ -124,7 +124,7 @@ class Branch:
             return
         self.cancelled = True
         if self.transaction is None:
-            self.final = 487
+            self._finish(487)
         elif self.ringing and self.context.is_invite:
             self.context.core.cancel(self, now)
 

@@ -273,8 +273,7 @@ class Forwarding:
         if self._media is None or branch.media is None or final is None:
             return
         status, message = (final.status, final) if isinstance(final, Response) else (final, request)
-        if message is not None:
-            self._media.settled(branch.media, branch.context.method, status, message)
+        self._media.settled(branch.media, branch.context.method, status, message)
 
     def answer_for(self, context: ResponseContext, status: int, now: float) -> None:
         """Answer upstream ourselves; a non-INVITE never with 408, which would come too late (RFC 4320 §4.2)."""

@@ -8,7 +8,7 @@ belongs to one session at a time, and comes back when the session ends, however 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -40,9 +40,11 @@ class Heard:
 
     `hosts`: the addresses that it may come from. `rtp` and `rtcp`: where it is wanted, None where nobody can say yet.
     With `is_fixed` it stays there; else it goes where the party's own comes from (RFC 4961), as soon as it does.
+    `rate`: Hz of the RTP clock, as the party has it.
     """
 
     hosts: frozenset[str]
+    rate: int
     rtp: Address | None = None
     rtcp: Address | None = None
     is_fixed: bool = False
@@ -62,28 +64,36 @@ class Session:
     """The media of one dialog, or of the branch that is to become one.
 
     `caller` is the tag of the side 0; `dialogs` are those that it serves: more than one only where another proxy forks.
+    It is up when the request that began it was answered with 2xx; if that is refused, nothing is left of it.
     """
 
     id: int
     call_id: bytes
     caller: bytes
     sides: list[Side]
+    begun_by: bytes  # a method
     streams: dict[int, Stream] = field(default_factory=dict)  # by the number of the section
     dialogs: set[Key] = field(default_factory=set)
     callee: bytes = b""  # the tag of whoever answered with 2xx first
+    is_up: bool = False
     is_open: bool = True
 
 
 class Media:
     """All sessions. `ports` are even numbers, each with the odd one above it ours too."""
 
-    def __init__(self, mode: str, ports: Sequence[int], sink: list[Effect], counts: Counter[str]) -> None:
+    def __init__(
+        self, mode: str, ports: Sequence[int], sink: list[Effect], counts: Counter[str],
+        is_our_host: Callable[[str], bool], is_our_sip: Callable[[Address], bool],
+    ) -> None:  # fmt: skip
         self.sessions: dict[int, Session] = {}
         self.free = deque(ports)  # taken at one end, given back at the other: a port rests as long as it can
         self._mode = mode
         self._mine = frozenset(ports)
         self._sink = sink
         self._counts = counts
+        self._is_our_host = is_our_host
+        self._is_our_sip = is_our_sip
         self._dialogs: dict[Key, Session] = {}
         self._numbers = count(1)
 
@@ -101,7 +111,7 @@ class Media:
             description = self._read(request, caller, callee)
             if description is None:
                 wanted += request.method == b"INVITE" and self._is_wanted(caller, callee, None)
-            elif self._is_wanted(caller, callee, description):
+            elif self._is_wanted(caller, callee, description) and not self._is_ours(description):
                 wanted += sum(media.port > 0 and media.is_udp for media in description.media)
         if 2 * wanted > len(self.free):
             raise self._exhausted(request.header(b"call-id"))
@@ -117,20 +127,27 @@ class Media:
         description = self._read(request, caller, callee)
         if description is None:
             return session
-        if session is None:
-            if not self._is_wanted(caller, callee, description) or self._is_ours(description, caller):
-                return None
-            session = self._begin(request, caller, callee)
-        if session.is_open:
+        if self._is_ours(description):
+            return None
+        session = session or self._offered(request, request.method, description, caller, callee)
+        if session is not None and session.is_open:
             self._edit(request, description, session, _tag(request, b"from"), caller, callee)
         return session
 
     def follow(self, request: Request) -> None:
-        """Edit a request that can only be of a dialog that is known: an ACK. Raises SipError."""
+        """Edit a request that can only be of a dialog that is known: an ACK. What it answers is agreed.
+
+        One that cannot be read passes as it is: nobody could be told, and without it there is no call.
+        """
         session = self.find(request)
-        if session is not None:
-            who = 0 if _tag(request, b"from") == session.caller else 1
+        if session is None:
+            return
+        who = 0 if _tag(request, b"from") == session.caller else 1
+        try:
             self.down(request, session, session.sides[who], session.sides[1 - who])
+        except SipError as error:
+            self._pass_as_it_is(request, error)
+        _agree(session)
 
     def find(self, message: Message) -> Session | None:
         """Return the session of the dialog that a message is in."""
@@ -154,29 +171,29 @@ class Media:
         tag = _tag(response, b"to")
         try:
             description = self._read(response, caller, callee)
-            is_offer = session is None and description is not None and request is not None and not request.body
-            if is_offer and self._is_wanted(caller, callee, description):
-                session = self._begin(response, caller, callee)
+            if session is None and description is not None and request is not None and not request.body:
+                session = self._offered(response, request.method, description, caller, callee)
             if session is not None:
                 self._belongs(session, response, tag)
                 if description is not None:
                     self._edit(response, description, session, tag, callee, caller)
         except SipError as error:
-            self._counts["media-not-relayed"] += 1
-            self._sink.append(Note("media-not-relayed", {"call_id": response.header(b"call-id"), "why": str(error)}))
+            self._pass_as_it_is(response, error)
         return session
 
-    def settled(self, session: Session, method: bytes, status: int, message: Message) -> None:
-        """A request of this session has its final response. `message` is either of the two."""
+    def settled(self, session: Session, method: bytes, status: int, message: Message | None) -> None:
+        """A request of this session has its final response. `message` is either of the two.
+
+        It is None where a branch has failed after another one's answer: then the request is not there any more.
+        """
         if method == b"BYE":
-            if status not in {401, 407}:
+            if status not in {401, 407} and message is not None:
                 self._hang_up(session, message)
         elif status < 300:
-            if method == b"INVITE" and not session.callee:
-                session.callee = _tag(message, b"to")
-            for stream in session.streams.values():
-                stream.before = [None, None]
-        elif method == b"INVITE" and not session.callee:
+            if method == session.begun_by and not session.is_up and message is not None:
+                self._answered(session, _tag(message, b"to"))
+            _agree(session)
+        elif method == session.begun_by and not session.is_up:
             self.close(session, "failed")
         else:
             self._take_back(session)
@@ -184,16 +201,16 @@ class Media:
     def silent(self, id: int) -> None:
         """Nothing has come for so long that nobody can be there any more; while it rings, nobody need speak."""
         session = self.sessions.get(id)
-        if session is not None and session.callee:
+        if session is not None and session.is_up:
             self._counts["relays-silent"] += 1
             self.close(session, "silent")
 
     def unopened(self, id: int, ports: Sequence[int]) -> None:
-        """Somebody else has these ports: they are not used again. The session goes on without its media."""
+        """Ports could not be opened: these are somebody else's, and are not used again. The call has no media."""
         session = self.sessions.get(id)
         self._counts["relay-failures"] += 1
         if session is not None:
-            self.close(session, "port-taken")
+            self.close(session, "port-taken" if ports else "unopened")
         for port in ports:
             if port in self.free:
                 self.free.remove(port)
@@ -204,8 +221,8 @@ class Media:
             return
         session.is_open = False
         del self.sessions[session.id]
-        for key in session.dialogs:
-            self._dialogs.pop(key, None)
+        for key in list(session.dialogs):
+            self._forget(session, key)
         for stream in session.streams.values():
             self.free.extend(port for _, port in stream.here)
         self._sink.append(CloseRelay(session.id, why))
@@ -213,6 +230,8 @@ class Media:
     # What they need
 
     def _is_wanted(self, one: Side, other: Side, description: sdp.Description | None) -> bool:
+        if description is not None and not any(media.port and media.is_udp for media in description.media):
+            return False
         if self._mode == ALWAYS or one.natted or other.natted:
             return True
         if (":" in one.flow.local[0]) != (":" in other.flow.local[0]):
@@ -231,27 +250,47 @@ class Media:
                 raise
             return None
 
-    def _is_ours(self, description: sdp.Description, side: Side) -> bool:
-        """Say whether this offer has been here before: a spiral (RFC 5393 §3) is relayed once."""
-        return any(self._is_port_of_ours(media, side) for media in description.media)
+    def _is_ours(self, description: sdp.Description) -> bool:
+        """Say whether this description has been here before: a spiral (RFC 5393 §3) is relayed once."""
+        return any(self._is_port_of_ours(media.host, media.port) for media in description.media)
 
-    def _is_port_of_ours(self, media: sdp.Media, side: Side) -> bool:
-        return media.host == side.flow.local[0] and media.port & ~1 in self._mine
+    def _is_port_of_ours(self, host: str, port: int) -> bool:
+        return port & ~1 in self._mine and self._is_our_host(host)
 
     def _exhausted(self, call_id: bytes | None) -> SipError:
         self._counts["relay-exhausted"] += 1
         self._sink.append(Note("relay-exhausted", {"call_id": call_id, "sessions": len(self.sessions)}))
         return SipError(503, b"No Media Port", ((b"Retry-After", b"10"),))
 
-    def _begin(self, message: Message, caller: Side, callee: Side) -> Session:
+    def _pass_as_it_is(self, message: Message, error: SipError) -> None:
+        self._counts["media-not-relayed"] += 1
+        self._sink.append(Note("media-not-relayed", {"call_id": message.header(b"call-id"), "why": str(error)}))
+
+    def _check_ports(self, message: Message, description: sdp.Description, streams: Container[int]) -> None:
+        """See that there are ports for the sections that have none, before anything changes. Raises SipError 503."""
+        wanted = [media for number, media in enumerate(description.media) if number not in streams]
+        if 2 * sum(media.port > 0 and media.is_udp for media in wanted) > len(self.free):
+            raise self._exhausted(message.header(b"call-id"))
+
+    def _offered(
+        self, message: Message, method: bytes, description: sdp.Description, caller: Side, callee: Side
+    ) -> Session | None:
+        """Begin a session with a first offer, unless media takes its own way. Raises SipError 503."""
+        if self._is_ours(description) or not self._is_wanted(caller, callee, description):
+            return None
+        self._check_ports(message, description, {})
         call_id = message.header(b"call-id") or b""
-        session = Session(next(self._numbers), call_id, _tag(message, b"from"), [caller, callee])
+        session = Session(next(self._numbers), call_id, _tag(message, b"from"), [caller, callee], method)
         self.sessions[session.id] = session
-        other = _tag(message, b"to")
-        if other:  # in a dialog that the relay of before a restart knew
-            self._belongs(session, message, other)
-            session.callee = other
+        self._belongs(session, message, _tag(message, b"to"))  # a dialog that the relay of before a restart knew
         return session
+
+    def _answered(self, session: Session, callee: bytes) -> None:
+        """Somebody is there: of the others behind another proxy, whoever answers too is known again then."""
+        session.is_up = True
+        session.callee = callee
+        for key in [key for key in session.dialogs if key[2] != callee]:
+            self._forget(session, key)
 
     def _belongs(self, session: Session, message: Message, tag: bytes) -> None:
         """Have later requests of this dialog find the session."""
@@ -265,10 +304,14 @@ class Media:
     def _hang_up(self, session: Session, bye: Message) -> None:
         one, other = _tag(bye, b"from"), _tag(bye, b"to")
         for key in ((session.call_id, one, other), (session.call_id, other, one)):
-            session.dialogs.discard(key)
-            self._dialogs.pop(key, None)
+            self._forget(session, key)
         if not session.dialogs:
             self.close(session, "hung-up")
+
+    def _forget(self, session: Session, key: Key) -> None:
+        session.dialogs.discard(key)
+        if self._dialogs.get(key) is session:  # two phones may have made up the same tag
+            del self._dialogs[key]
 
     def _edit(
         self, message: Message, description: sdp.Description, session: Session, tag: bytes, speaker: Side, other: Side
@@ -277,6 +320,7 @@ class Media:
 
         Where another proxy forked, the first who answered is listened to; the others' calls will be hung up.
         """
+        self._check_ports(message, description, session.streams)
         who = 0 if tag == session.caller else 1
         is_heard = not session.callee or tag in {session.caller, session.callee}
         if is_heard:
@@ -295,14 +339,14 @@ class Media:
         begin, end = place
         message.body = message.body[:begin] + sdp.edited(description, ports) + message.body[end:]
         if message.header(b"content-length") is not None:
-            message.set(b"Content-Length", b"%d" % len(message.body))
+            # All of its lines: whoever believed another one would take our body's end for a message.
+            message.replace_values(b"Content-Length", [b"%d" % len(message.body)])
 
     def _open(self, session: Session, number: int, media: sdp.Media) -> Stream:
-        if len(self.free) < 2:
-            raise self._exhausted(session.call_id)
         first, second = (side.flow.local[0] for side in session.sides)
         here = (first, self.free.popleft()), (second, self.free.popleft())
-        heard = [Heard(_hosts(side, "")) for side in session.sides]  # who speaks before he has said where he is
+        # As long as he speaks who has not said where he is:
+        heard = [Heard(_hosts(side, ""), media.rate) for side in session.sides]
         stream = session.streams[number] = Stream(here, heard)
         self._sink.append(OpenRelay(session.id, number, session.call_id, media.kind, here, media.rate))
         for who in (0, 1):
@@ -312,20 +356,28 @@ class Media:
     def _hear(self, session: Session, number: int, stream: Stream, who: int, media: sdp.Media) -> None:
         """Note where a party says that it is, and tell the relay, which may then learn anew where it is."""
         side = session.sides[who]
-        # Never to our own ports: packets would go round in us for ever.
-        host = "" if self._is_port_of_ours(media, side) else media.host
-        rtp, rtcp = _wanted_at(side, host, media.port), _wanted_at(side, host and media.rtcp[0], media.rtcp[1])
-        heard = Heard(_hosts(side, host), rtp, rtcp, not side.natted)
-        if session.callee and stream.before[who] is None:
+        host = media.host if self._may_be(media.host, media.port) else ""
+        rtp = _wanted_at(side, host, media.port)
+        rtcp = _wanted_at(side, *media.rtcp) if host and self._may_be(*media.rtcp) else None
+        heard = Heard(_hosts(side, host), media.rate, rtp, rtcp, not side.natted)
+        if session.is_up and stream.before[who] is None:
             stream.before[who] = stream.heard[who]
-        if session.callee or heard != stream.heard[who]:
+        if session.is_up or heard != stream.heard[who]:
             stream.heard[who] = heard
             self._steer(session, number, stream, who)
+
+    def _may_be(self, host: str, port: int) -> bool:
+        """Say whether a party may be there.
+
+        Not at our own ports: packets would go round in us for ever. Nor where we speak SIP: to come from ourselves may
+        be as good as a password.
+        """
+        return not self._is_port_of_ours(host, port) and not self._is_our_sip((host, port))
 
     def _steer(self, session: Session, number: int, stream: Stream, who: int) -> None:
         heard = stream.heard[who]
         self._sink.append(
-            SteerRelay(session.id, number, who, heard.hosts, heard.rtp, heard.rtcp, heard.is_fixed)
+            SteerRelay(session.id, number, who, heard.hosts, heard.rtp, heard.rtcp, heard.is_fixed, heard.rate)
         )
 
     def _take_back(self, session: Session) -> None:
@@ -335,7 +387,13 @@ class Media:
                 if before is not None:
                     stream.heard[who] = before
                     self._steer(session, number, stream, who)
-            stream.before = [None, None]
+        _agree(session)
+
+
+def _agree(session: Session) -> None:
+    """What was said last is valid: nothing before it can come back."""
+    for stream in session.streams.values():
+        stream.before = [None, None]
 
 
 def _hosts(side: Side, said: str) -> frozenset[str]:
@@ -347,7 +405,12 @@ def _hosts(side: Side, said: str) -> frozenset[str]:
 
 
 def _wanted_at(side: Side, host: str, port: int) -> Address | None:
-    """Return where media is sent before any has come; None where what was said leads to nobody."""
+    """Return where media is sent before any has come; None where what was said leads to nobody.
+
+    Nor to where a phone behind a NAT is not: it could name anybody, keep silent, and have the other party flood him.
+    """
+    if side.natted and host != side.flow.remote[0]:
+        return None
     return (host, port) if host and _is_reachable(side, host) and may_send_to(host, port, side.flow.local[0]) else None
 
 

@@ -7,12 +7,14 @@ what a stranger sends is never passed on, costs a bounded share of our time, and
 
 from __future__ import annotations
 
+import errno
+import math
 import select
 import socket
 import struct
 import time
 from asyncio import AbstractEventLoop, TimerHandle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -23,6 +25,7 @@ from proxy.core.flow import Address
 # heard, and to be woken costs more than to pass one on.
 PACE_S = 0.002
 EVENTS = 1024  # ports with packets that are looked at in one turn
+ROUNDS = 8  # packets a turn, of a party: a picture of a video is a hundred at once, 4000/s are nobody's
 UNLEARNT_DRAIN = 32  # packets a turn, at a port that has not heard its party yet: strangers may be many
 MOST_LATE = 1 << 31  # in units of the RTP clock: the timestamp has begun anew
 STRANGER_DRAIN = 8  # packets a turn from strangers; whoever sends more is not heard for REST_S
@@ -30,6 +33,7 @@ REST_S = 0.1
 STRANGER_BUFFER_BYTES = 4096
 QUIET_S = 0.1  # a party that moves is silent at its old place
 AHEAD = 3000  # a packet that continues a sequence is not so much further (RFC 3550 §A.1, MAX_DROPOUT)
+BEHIND = 0x10000 - 100  # nor so much behind (MAX_MISORDER)
 LOOK_S = 1.0  # how often silence is looked for
 
 _BUFFER = bytearray(65_536)
@@ -51,19 +55,24 @@ class Direction:
         self.packets = self.bytes = 0
         self.seen = 0.0  # when the last packet came, on the monotonic clock; 0: none has
         self.ssrc = -1
-        self.first = self.highest = -1  # sequence numbers, the highest with the rounds it has made
-        self.apart = 0  # packets that are not numbered, or were by an earlier SSRC
+        self.first, self.highest = 0, -1  # sequence numbers, the highest with the rounds it has made
+        self.apart = 0  # packets that are not numbered, or were awaited in an earlier sequence
         self.transit = self.jitter = 0.0  # in units of the RTP clock
 
     @property
     def lost(self) -> int:
         """How many packets are missing."""
-        return max(self.apart + self.highest - self.first + 1 - self.packets, 0) if self.ssrc >= 0 else 0
+        return max(self.apart + self.highest - self.first + 1 - self.packets, 0)
 
     @property
     def jitter_ms(self) -> float:
         """How much the packets' times vary, in milliseconds; our own turns add up to 2."""
         return 1000 * self.jitter / self.rate
+
+    def set_rate(self, rate: int) -> None:
+        """Take another clock, which knows nothing of the old one's jitter."""
+        if rate != self.rate:
+            self.rate, self.jitter, self.transit = rate, 0.0, math.inf
 
     def count(self, size: int, now: float) -> None:
         """Count the packet in the buffer. RTCP by the same port has no number of RTP's (RFC 5761 §4)."""
@@ -75,15 +84,15 @@ class Direction:
             self.apart += 1
             return
         transit = now * self.rate - timestamp
-        if ssrc == self.ssrc:
-            ahead = (sequence - self.highest) & 0xFFFF
-            if ahead < 0x8000:
+        ahead = (sequence - self.highest) & 0xFFFF
+        if ssrc == self.ssrc and (ahead < AHEAD or ahead > BEHIND):
+            if ahead < AHEAD:
                 self.highest += ahead
             late = abs(transit - self.transit)
             if late < MOST_LATE:
                 self.jitter += (late - self.jitter) / 16
         else:
-            self.apart = self.packets - 1  # what was lost before is not known any more
+            self.apart = max(self.apart + self.highest - self.first + 1, self.packets - 1)  # lost before is lost
             self.ssrc, self.first, self.highest = ssrc, sequence, sequence
         self.transit = transit
 
@@ -143,25 +152,38 @@ class End:
         for _ in range(UNLEARNT_DRAIN):
             try:
                 size, source = self.own.recvfrom_into(_BUFFER)
-            except OSError:
+            except BlockingIOError:
                 if self.source is not None:
-                    self.relay.readers[self.own.fileno()] = self.pass_on
+                    self.relay.known(self)
                 return
-            if self.source is None and source[0] in self.hosts:
-                self._learn(source[:2])
+            except OSError:  # nobody was there when we sent something; the queue is not empty for that
+                continue
+            if self.source is None and source[0] in self.hosts and not self._learn(source[:2]):
+                continue
             if source[:2] == self.source:
                 self._pass(size)
             else:
                 self._refuse(source)
 
-    def _learn(self, source: Address) -> None:
-        """The party is there: hear it alone, and the strangers by themselves."""
-        self.own.connect(source)
+    def _learn(self, source: Address) -> bool:
+        """The party is there: hear it alone, and the strangers by themselves.
+
+        Returns False where that cannot be, for want of descriptors or of a route: its next packet may find a way. From
+        port 0 comes nobody, and who is connected to it hears every port.
+        """
+        try:
+            if not source[1]:
+                raise OSError(errno.EINVAL, "port 0")
+            strays = self.strays or self.relay.twin(self)
+            self.own.connect(source)
+        except OSError:
+            self.relay.unsent += 1
+            return False
+        self.strays = strays
         self.source = source
         self.may_relearn = False
-        if self.strays is None:
-            self.strays = self.relay.twin(self)
         self._send_to(self.wanted if self.is_fixed and self.wanted is not None else source)
+        return True
 
     def pass_on(self) -> None:
         """A packet has come from the party: this happens thousands of times a second."""
@@ -188,18 +210,24 @@ class End:
                 return
             address = source[:2]
             if address != self.source:
-                if not ((self.may_relearn and address[0] in self.hosts) or self._continues(size)):
+                is_expected = self.may_relearn and address[0] in self.hosts
+                if not self._is_quiet() or not (is_expected or self._continues(size)):
                     self._refuse(source)
                     continue
-                self._learn(address)
+                if not self._learn(address):
+                    continue
                 self.relay.moved(self)
             self._pass(size)
         self.relay.rest(self)
 
+    def _is_quiet(self) -> bool:
+        """Say whether the party has stopped to speak from where it was; neighbours may try whenever they like."""
+        return self.relay.now - self.direction.seen >= QUIET_S
+
     def _continues(self, size: int) -> bool:
         """Say whether the packet is the party's next one, from another place: its router gave it another port."""
         direction = self.direction
-        if self.is_rtcp or size < _RTP_BYTES or self.relay.now - direction.seen < QUIET_S:
+        if self.is_rtcp or size < _RTP_BYTES:
             return False
         first, _, sequence, _, ssrc = _RTP_HEADER(_BUFFER)
         ahead = (sequence - direction.highest) & 0xFFFF
@@ -216,6 +244,7 @@ class End:
         for each in (self.own, self.strays):
             if each is not None:
                 self.relay.readers.pop(each.fileno(), None)
+                self.relay.parties.pop(each.fileno(), None)
                 each.close()
         del self.other, self.companion, self.forward
 
@@ -284,6 +313,7 @@ class Relay:
     ) -> None:  # fmt: skip
         self.calls: dict[int, Call] = {}
         self.readers: dict[int, Callable[[], None]] = {}  # by file descriptor
+        self.parties: dict[int, Callable[[], None]] = {}  # of them, those that nobody but a party can send to
         self.now = time.monotonic()  # as of this turn
         self.unsent = self.strangers = 0
         self.ended: dict[str, int] = {}  # what the parties of sessions that are over have sent
@@ -301,18 +331,23 @@ class Relay:
     # What the engine wants
 
     def open(self, wanted: OpenRelay) -> list[int]:
-        """Open the ports of a section. Returns those that could not be bound; then none is open."""
+        """Open the ports of a section. Returns those that somebody else has; then none is open.
+
+        Raises OSError where it is not for the ports: then none is open either.
+        """
         made: list[End] = []
         refused: list[int] = []
         for host, port in wanted.here:
             for number in (port, port + 1):
                 try:
                     made.append(End(self, wanted.call_id, (self._bind(host), number), wanted.rate))
-                except OSError:
+                except OSError as error:
+                    if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                        _close(made)
+                        raise
                     refused.append(port)
         if refused:
-            for end in made:
-                end.close()
+            _close(made)
             return refused
         call = self.calls.get(wanted.session)
         if call is None:
@@ -331,6 +366,8 @@ class Relay:
         if section is not None:  # else its ports were somebody else's
             section.rtp[told.side].steer(told.hosts, told.rtp, told.is_fixed)
             section.rtcp[told.side].steer(told.hosts, told.rtcp, told.is_fixed)
+            for end in section.rtp:
+                end.direction.set_rate(told.rate)
 
     def close(self, wanted: CloseRelay) -> None:
         """Close a session, and log what passed."""
@@ -341,8 +378,7 @@ class Relay:
             self.ended[name] = self.ended.get(name, 0) + count
         self._log("media-ended", {"call_id": call.call_id, "why": wanted.why, **call.summary()})
         for section in call.sections.values():
-            for end in section.ends:
-                end.close()
+            _close(section.ends)
 
     def close_all(self) -> None:
         """Close everything: the proxy stops."""
@@ -361,6 +397,11 @@ class Relay:
         strays = _bound(end.own.getsockname()[:2], STRANGER_BUFFER_BYTES)
         self._watch(strays, end.hear_strangers)
         return strays
+
+    def known(self, end: End) -> None:
+        """An end has nothing in its queue any more that is not its party's."""
+        number = end.own.fileno()
+        self.readers[number] = self.parties[number] = end.pass_on
 
     def rest(self, end: End) -> None:
         """Strangers send more than we want to hear: what comes in the next while is dropped by the kernel."""
@@ -398,13 +439,22 @@ class Relay:
     def _turn(self) -> None:
         """Packets have come: pass them on, and look again in a while, as long as there are any."""
         self.now = time.monotonic()
-        readers = self.readers
         ready = self._epoll.poll(0, EVENTS)
-        for number, _ in ready:
-            reader = readers.get(number)
-            if reader is not None:  # else it was closed within this turn
-                reader()
-        if ready:
+        try:
+            again, readers = ready, self.readers
+            for _ in range(ROUNDS):
+                for number, _ in again:
+                    reader = readers.get(number)
+                    if reader is not None:  # else it was closed within this turn
+                        reader()
+                again, readers = self._epoll.poll(0, EVENTS), self.parties  # strangers wait for the next turn
+                if not again:
+                    break
+        finally:
+            self._look_again(bool(ready))
+
+    def _look_again(self, is_busy: bool) -> None:
+        if is_busy:
             if self._timer is None:
                 self._loop.remove_reader(self._epoll)
             self._timer = self._loop.call_later(PACE_S, self._turn)
@@ -464,6 +514,11 @@ def _bound(here: Address, buffer_bytes: int = 0) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def _close(ends: Iterable[End]) -> None:
+    for end in ends:
+        end.close()
 
 
 def _nowhere(packet: memoryview) -> None:

@@ -166,10 +166,14 @@ class Shell:
     def _relay_media(self, effect: OpenRelay | SteerRelay | CloseRelay) -> None:
         assert self.relay is not None
         if isinstance(effect, OpenRelay):
-            refused = self.relay.open(effect)
-            if refused:
-                self._log.event("ports-taken", {"call_id": effect.call_id, "ports": refused})
-                self._loop.call_soon(self._enter, effect.call_id, self.engine.relay_unopened, effect.session, refused)
+            taken, why = [], ""
+            try:
+                taken = self.relay.open(effect)
+            except OSError as error:
+                why = str(error)
+            if taken or why:
+                self._log.event("ports-unopened", {"call_id": effect.call_id, "taken": taken, "why": why})
+                self._loop.call_soon(self._enter, effect.call_id, self.engine.relay_unopened, effect.session, taken)
         elif isinstance(effect, SteerRelay):
             self.relay.steer(effect)
         else:

@@ -15,6 +15,8 @@ from proxy.sip.errors import SipError
 from proxy.sip.memory import remembered
 from proxy.sip.message import Message
 
+MAX_LINES = 1000  # to read them takes 2 ms
+MAX_SECTIONS = 128  # that are refused, too
 MAX_MEDIA = 16  # media lines with a port: what phones have is audio, video, perhaps text and slides
 
 # With ICE left in, both ends would find their own way around whoever stands in the middle (RFC 8839 §5).
@@ -99,9 +101,12 @@ def _is_plain_sdp(head: bytes) -> bool:
 @remembered
 def parse_sdp(text: bytes) -> Description:
     """Return what a session description says. Raises SipError: 400 when it is malformed, 488 when it is too much."""
+    if text.count(b"\n") > MAX_LINES or text.count(b"\r") > MAX_LINES:
+        raise SipError(488, b"Too Long a Session Description")
     lines = text.splitlines(keepends=True)
     sections = [number for number, line in enumerate(lines) if line[:2] == b"m="]
-    if len(sections) > MAX_MEDIA and sum(_port(lines[number])[0] > 0 for number in sections) > MAX_MEDIA:
+    is_too_much = len(sections) > MAX_MEDIA and sum(_port(lines[number])[0] > 0 for number in sections) > MAX_MEDIA
+    if is_too_much or len(sections) > MAX_SECTIONS:
         raise SipError(488, b"Too Many Media")
     first = sections[0] if sections else len(lines)
     everywhere = _connection(lines[:first])
@@ -129,11 +134,11 @@ def _media(lines: Sequence[bytes], everywhere: str | None) -> Media:
 
 def _port(line: bytes) -> tuple[int, bool, bytes, bytes]:
     """Return port, whether it is of UDP, the kind, and the formats of an m= line. Raises SipError 400."""
-    kind, _, rest = line[2:].strip().partition(b" ")
+    kind, _, rest = line[2:].rstrip().partition(b" ")
     port, _, rest = rest.partition(b" ")
     transport, _, formats = rest.partition(b" ")
     number = grammar.decimal(port.partition(b"/")[0], 65535)
-    if number is None or not transport:
+    if not kind or number is None or not transport:
         raise SipError(400, b"Bad SDP: Media Line")
     return number, not transport.upper().startswith(b"TCP"), kind, formats
 
@@ -154,7 +159,8 @@ def _host(text: bytes) -> str:
         address = ipaddress.ip_address(text.partition(b"/")[0].decode("ascii"))
     except ValueError:
         return ""  # a name: where it is shows when it sends
-    return "" if address.is_unspecified else str(address)
+    # With a zone (RFC 4007 §11) its sender would choose on which of our links we send.
+    return "" if address.is_unspecified or b"%" in text else str(address)
 
 
 def _rtcp(line: bytes, host: str) -> tuple[str, int]:
@@ -214,8 +220,7 @@ def _edited_line(line: bytes, port: Port) -> bytes | None:
     """Return a line with this address, None for one that is taken out."""
     begin = line[:2]
     if begin == b"c=":
-        fields = line[2:].split()
-        return line if _is_unspecified(fields[-1]) else b"c=IN %b%b" % (_address(port), _end(line))
+        return line if _is_unspecified(line) else b"c=IN %b%b" % (_address(port), _end(line))
     if begin == b"o=":
         fields = line.strip().split(b" ")
         return line if len(fields) != 6 else b"%b IN %b%b" % (b" ".join(fields[:3]), _address(port), _end(line))
@@ -236,5 +241,10 @@ def _end(line: bytes) -> bytes:
     return line[len(line.rstrip(b"\r\n")) :]
 
 
-def _is_unspecified(host: bytes) -> bool:
-    return host in {b"0.0.0.0", b"::"}
+def _is_unspecified(line: bytes) -> bool:
+    """Say whether a c= line puts its section on hold, as RFC 2543 had it."""
+    host = line[2:].strip().rpartition(b" ")[2].partition(b"/")[0]
+    try:
+        return ipaddress.ip_address(host.decode("ascii")).is_unspecified
+    except ValueError:
+        return False

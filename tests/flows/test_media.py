@@ -8,6 +8,7 @@ import pytest
 
 from proxy.core.effects import CloseRelay, OpenRelay, SteerRelay
 from proxy.sip import sdp
+from proxy.sip.message import Request
 from tests.flows.follow import cancel
 from tests.flows.ladder import Dialog, Ladder, Phone, Sent, alice, bob, carol
 
@@ -77,6 +78,16 @@ def test_each_side_is_told_a_port_of_ours_and_the_relay_where_each_is() -> None:
     assert heard(ladder, 0) == SteerRelay(1, 0, 0, frozenset({"198.51.100.20"}), None, None, False)
     there = "198.51.100.200"
     assert heard(ladder, 1) == SteerRelay(1, 0, 1, frozenset({there}), (there, 7000), (there, 7001), True)
+
+
+def test_the_clock_is_that_of_the_format_which_was_agreed_on() -> None:
+    ladder = lab()
+    offer = said(alice(), more=b"a=rtpmap:96 opus/48000/2\r\n").replace(b"RTP/AVP 0", b"RTP/AVP 96 0")
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=offer), alice().seen)
+    assert heard(ladder, 0).rate == 48_000
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob())), bob().seen)
+    assert heard(ladder, 1).rate == 8000
+    assert ladder.media[-1] == heard(ladder, 1)
 
 
 def test_bob_calls_alice_and_hers_is_the_other_side() -> None:
@@ -427,3 +438,270 @@ def test_a_media_line_that_is_off_stays_off_and_one_by_tcp_stays_as_it_is() -> N
     invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice(), more=more)), alice().seen)
     assert b"m=video 0 RTP/AVP 96\r\n" in invite.message.body
     assert b"m=message 7394 TCP/MSRP *\r\nc=IN IP4 10.77.1.100\r\na=path" in invite.message.body
+
+
+# Every way a call can end
+
+
+def tagged(phone: Phone, request: Sent, status: int, tag: bytes, *lines: bytes, body: bytes = b"") -> bytes:
+    """Return the answer of one of those to whom a proxy behind ours has forked."""
+    return phone.answer(request, status, *lines, body=body).replace(b";tag=" + phone.name.encode(), b";tag=" + tag)
+
+
+def fork_with_loser() -> tuple[Ladder, Phone, Phone, Sent, Sent]:
+    ladder, one, two = next(fork())
+    rung = ladder.send(alice().request(b"INVITE", one.aor, SDP, body=said(alice())), alice().seen)
+    first, second = sorted(rung, key=lambda each: each.to != one.seen)
+    return ladder, one, two, first, second
+
+
+@pytest.mark.parametrize("rings", [True, False])
+def test_a_loser_that_never_answers_gives_its_ports_back(rings: bool) -> None:
+    ladder, one, two, first, second = fork_with_loser()
+    if rings:
+        ladder.send(tagged(one, first, 180, b"loser"), one.seen)
+    answer = ladder.send(two.answer(second, 200, SDP, body=said(two)), two.seen)[0]
+    ladder.wait(300)
+    assert ended(ladder) == ["failed"]
+    bye = ladder.one(Dialog.of_caller(alice(), answer).request(b"BYE"), alice().seen)
+    ladder.one(two.answer(bye, 200), two.seen)
+    assert all_free(ladder)
+
+
+@pytest.mark.parametrize("to", [b"<sip:bob@198.51.100.10>", b"<sip:bob@198.51.100.10>;tag=guessed"])
+@pytest.mark.parametrize("method", [b"INVITE", b"UPDATE", b"PRACK"])
+def test_an_offer_out_of_nowhere_that_is_refused_leaves_nothing(method: bytes, to: bytes) -> None:
+    ladder = lab()
+    sent = ladder.one(alice().request(method, bob().aor, SDP, to=to, body=said(alice())), alice().seen)
+    ladder.send(bob().answer(sent, 481), bob().seen)
+    assert all_free(ladder)
+
+
+def test_a_2xx_without_a_tag_is_a_call_that_can_fall_silent() -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.send(bob().answer(invite, 200, SDP, body=said(bob())).replace(b";tag=bob", b""), bob().seen)
+    ladder.carry_out(ladder.engine.relay_silent(1, ladder.now))
+    assert all_free(ladder)
+
+
+def test_who_rang_behind_another_proxy_and_lost_holds_no_ports() -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    for tag in (b"one", b"two"):
+        ladder.one(tagged(bob(), invite, 180, tag), bob().seen)
+    answer = ladder.one(tagged(bob(), invite, 200, b"two", SDP, body=said(bob())), bob().seen)
+    bye = ladder.one(Dialog.of_caller(alice(), answer).request(b"BYE"), alice().seen)
+    ladder.one(bob().answer(bye, 200), bob().seen)
+    assert all_free(ladder)
+
+
+def test_of_two_2xx_behind_another_proxy_the_call_that_stays_keeps_its_ports() -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    calls = []
+    for tag in (b"one", b"two"):
+        answer = ladder.one(tagged(bob(), invite, 200, tag, SDP, body=said(bob())), bob().seen)
+        calls.append(Dialog.of_caller(alice(), answer))
+    for number, dialog in enumerate(reversed(calls)):
+        assert ended(ladder) == []
+        bye = ladder.one(dialog.request(b"BYE", cseq=20 + number), alice().seen)
+        ladder.one(bob().answer(bye, 200), bob().seen)
+    assert all_free(ladder)
+
+
+def test_an_offer_that_rings_and_is_then_refused_leaves_nothing() -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor), alice().seen)
+    early = ladder.one(bob().answer(invite, 183, SDP, b"RSeq: 1", body=said(bob())), bob().seen)
+    assert audio(early)[0] == HERE
+    ladder.send(bob().answer(invite, 486), bob().seen)
+    assert all_free(ladder)
+
+
+def test_an_offer_of_another_phone_behind_another_proxy_is_heard() -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor), alice().seen)
+    ladder.one(tagged(bob(), invite, 183, b"one", SDP, body=said(bob())), bob().seen)
+    ladder.one(tagged(bob(), invite, 200, b"two", SDP, body=said(bob(), 7500)), bob().seen)
+    assert heard(ladder, 1).rtp == ("198.51.100.200", 7500)
+
+
+def test_a_phone_that_is_looked_for_when_the_caller_gives_up_gives_its_ports_back() -> None:
+    """Of two flows to one phone the first fails; the way to the second is a name that is being looked up."""
+    ladder, callee = lab(alice()), bob()
+    instance = b'<sip:bob@198.51.100.200>;+sip.instance="<urn:uuid:1>";reg-id=%d'
+    supported = b"Supported: path, outbound"
+    ladder.one(callee.register(supported, b"Path: <sip:edge.example.net;lr;ob>", contact=instance % 2), callee.seen)
+    ladder.one(callee.register(supported, contact=instance % 1, call_id=b"another"), callee.seen)
+    for binding in ladder.location.by_id.values():
+        binding.q = 500 if binding.path else 1000
+    request = alice().request(b"INVITE", callee.aor, SDP, body=said(alice()))
+    sent = ladder.send(request, alice().seen)
+    ladder.fail(next(each for each in sent if each.what == "INVITE"))
+    assert len(ladder.lookups) == 1
+    ladder.send(cancel(request), alice().seen)
+    ladder.wait(300)
+    assert all_free(ladder)
+
+
+def test_a_second_section_for_which_no_port_is_left_takes_the_first_one_with_it() -> None:
+    """There were ports when the call was admitted, and none any more when the name of its next hop was found."""
+    ladder = Ladder(relay=("auto", PORTS[:4]), allowed=[alice().seen[0]])
+    ladder.one(bob().register(), bob().seen)
+    body = said(alice(), more=b"m=video 6002 RTP/AVP 31\r\n")
+    slow = alice().request(b"INVITE", b"sip:x@far.example.net", SDP, call_id=b"slow", cseq=7, body=body)
+    ladder.send(slow, alice().seen)
+    up(ladder, alice(), bob())
+    sent = ladder.locate(("udp", ("198.51.100.77", 5060)))
+    assert sent[0].what in {"500", "503"}
+    assert ladder.engine.media is not None
+    assert len(ladder.engine.media.sessions) == 1
+    assert len(ladder.engine.media.free) == 2
+
+
+def test_a_reinvite_for_which_no_port_is_left_changes_nothing() -> None:
+    ladder = Ladder(relay=("auto", PORTS[:2]))
+    ladder.one(bob().register(), bob().seen)
+    invite, _ = up(ladder, alice(), bob())
+    again = said(bob(), 7100, more=b"m=video 6002 RTP/AVP 31\r\n")
+    ladder.one(Dialog.of_callee(bob(), invite).request(b"INVITE", SDP, body=again), bob().seen)
+    assert heard(ladder, 1).rtp == ("198.51.100.200", 7000)
+    assert ended(ladder) == []
+
+
+@pytest.mark.parametrize("line", [b"m=audio 0 RTP/AVP 0", b"m=message 7394 TCP/MSRP *"])
+def test_where_nothing_can_be_relayed_there_is_no_session(line: bytes) -> None:
+    ladder = lab()
+    body = said(alice()).replace(b"m=audio 6000 RTP/AVP 0", line)
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=body), alice().seen)
+    assert invite.message.body == body
+    assert all_free(ladder)
+
+
+def test_what_an_ack_answered_is_not_taken_back() -> None:
+    ladder, caller, callee = lab(), bob(), alice()
+    invite = ladder.one(caller.request(b"INVITE", callee.aor, cseq=1), caller.seen)
+    answer = ladder.one(callee.answer(invite, 200, SDP, body=said(callee)), callee.seen)
+    dialog = Dialog.of_caller(caller, answer)
+    ladder.one(dialog.request(b"ACK", SDP, cseq=1, body=said(caller)), caller.seen)
+    reinvite(ladder, dialog, said(caller, 6100), status=488)
+    assert heard(ladder, 0).rtp == ("198.51.100.200", 6000)
+
+
+def test_an_ack_that_cannot_be_read_passes_as_it_is() -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, cseq=1), alice().seen)
+    answer = ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), 7000)), bob().seen)
+    body, _ = BAD["no port"]
+    ack = Dialog.of_caller(alice(), answer).request(b"ACK", SDP, cseq=1, body=body)
+    assert ladder.one(ack, alice().seen).message.body == body
+
+
+def test_a_length_that_is_said_twice_is_said_once_when_the_body_changes() -> None:
+    """Else whoever believes the other line takes the end of the body for the next message of a stream."""
+    ladder = lab()
+    data = alice().request(b"INVITE", bob().aor, SDP, b"l: %d" % len(said(alice())), body=said(alice()))
+    invite = ladder.one(data, alice().seen)
+    assert invite.message.keys.count(b"content-length") == 1
+    assert audio(invite)[0] == HERE
+
+
+def test_a_copy_that_has_grown_and_goes_by_tcp_has_the_same_ports() -> None:
+    ladder = lab(allowed=[alice().seen[0]])
+    body = said(alice(), more=b"a=x:%b\r\n" % (1200 * b"x"))
+    invite = ladder.one(alice().request(b"INVITE", b"sip:x@198.51.100.77", SDP, body=body), alice().seen)
+    assert invite.flow.transport == "tcp"
+    assert audio(invite) == (HERE, 30002)
+    assert len([each for each in ladder.media if isinstance(each, OpenRelay)]) == 1
+    invite = ladder.fail(invite)[0]
+    assert (invite.flow.transport, audio(invite)) == ("udp", (HERE, 30002))
+    ladder.wait(40)
+    assert all_free(ladder)
+
+
+# Where media must not go
+
+
+def test_a_phone_behind_a_nat_gets_its_media_elsewhere_only_if_it_speaks_from_there() -> None:
+    ladder = lab()
+    third, home = "203.0.113.50", alice().seen[0]
+    invite = ladder.one(bob().request(b"INVITE", alice().aor, SDP, body=said(bob())), bob().seen)
+    answer = said(alice(), 9, third, b"a=rtcp:9 IN IP4 203.0.113.51\r\n")
+    ladder.one(alice().answer(invite, 200, SDP, body=answer), alice().seen)
+    assert heard(ladder, 1) == SteerRelay(1, 0, 1, frozenset({home, third}), None, None, False)
+    reinvite(ladder, Dialog.of_callee(alice(), invite), said(alice(), 40500, home))
+    assert heard(ladder, 1) == SteerRelay(1, 0, 1, frozenset({home}), (home, 40500), (home, 40501), False)  # by STUN
+
+
+def test_rtcp_does_not_go_to_our_own_ports_either() -> None:
+    ladder = lab()
+    more = b"a=rtcp:30003 IN IP4 198.51.100.10\r\n"
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), more=more)), bob().seen)
+    assert heard(ladder, 1).rtp == ("198.51.100.200", 6000)
+    assert heard(ladder, 1).rtcp is None
+
+
+@pytest.mark.parametrize("port", [5060, 30001])
+def test_media_does_not_go_where_we_speak_sip_nor_to_our_ports_for_rtcp(port: int) -> None:
+    ladder = lab()
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), port, HERE)), bob().seen)
+    assert heard(ladder, 1).rtp is None
+
+
+def spiral(ladder: Ladder, sent: Sent, uri: bytes = b"") -> Sent:
+    """Return what leaves us when a proxy to whom we sent a request sends it back to us, for somebody else."""
+    there = ("198.51.100.201", 5060)
+    request = sent.message
+    assert isinstance(request, Request)
+    request.push(b"Via", b"SIP/2.0/UDP 198.51.100.201;branch=z9hG4bK-there-" + (sent.header("CSeq") or b"")[:1])
+    request.uri = uri or request.uri
+    if request.header(b"route") is None:
+        request.push(b"Record-Route", b"<sip:198.51.100.201;lr>")
+    else:
+        request.pop_top(b"Route")  # its own
+    return ladder.one(request.encode(), there)
+
+
+def test_what_comes_through_us_twice_is_relayed_once_also_when_it_changes() -> None:
+    server = Phone("server", ("198.51.100.201", 5060), ("198.51.100.201", 5060))
+    ladder = lab(alice(), bob(), server)
+    first = ladder.one(alice().request(b"INVITE", server.aor, SDP, body=said(alice())), alice().seen)
+    invite = spiral(ladder, first, bob().aor)
+    assert invite.message.body == first.message.body
+    back = ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), 7000)), bob().seen)
+    assert back.message.body == said(bob(), 7000)
+    assert back.to == server.seen
+    response = back.message
+    response.pop_top(b"Via")
+    answer = ladder.one(response.encode(), server.seen)
+    assert audio(answer) == (HERE, 30000)
+    dialog = Dialog.of_callee(bob(), invite)
+    before = len(ladder.media)
+    again = ladder.one(dialog.request(b"INVITE", SDP, body=said(bob(), 7100)), bob().seen)
+    assert audio(again) == (HERE, 30000)
+    assert heard(ladder, 1).rtp == ("198.51.100.200", 7100)
+    assert len(ladder.media) == before + 1
+    twice = spiral(ladder, again)
+    assert twice.message.body == again.message.body
+    assert len(ladder.media) == before + 1
+
+
+def test_what_comes_through_us_again_needs_no_more_ports() -> None:
+    server = Phone("server", ("198.51.100.201", 5060), ("198.51.100.201", 5060))
+    ladder = Ladder(relay=("auto", PORTS[:2]))
+    for phone in (alice(), server):
+        ladder.send(phone.register(), phone.seen)
+    bobs = bob()
+    first = ladder.one(bobs.request(b"INVITE", server.aor, SDP, body=said(bobs, host="10.9.9.9")), bobs.seen)
+    assert audio(first)[0] == HERE
+    assert spiral(ladder, first, alice().aor).what == "INVITE"
+
+
+def test_our_ports_at_another_of_our_addresses_are_nobodys_either() -> None:
+    ladder = lab(also=("198.51.100.11", 5060))
+    invite = ladder.one(alice().request(b"INVITE", bob().aor, SDP, body=said(alice())), alice().seen)
+    ladder.one(bob().answer(invite, 200, SDP, body=said(bob(), 30000, "198.51.100.11")), bob().seen)
+    assert heard(ladder, 1).rtp is None

@@ -35,7 +35,9 @@ SOURCES: list[Address] = [
 DELAYS = [0.0, 0.1, 0.5, 5.0, 25.0, 33.0, 182.0, 4000.0]  # seconds
 STATUSES = [100, 180, 183, 199, 200, 202, 302, 401, 407, 408, 430, 480, 486, 487, 500, 503, 600, 603, 699]
 FOR_EVER = 600.0  # seconds: longer than Timer C, its CANCEL and what comes after
+MEDIA_PORTS = range(30_000, 30_016, 2)
 COPIED = {b"via", b"from", b"to", b"call-id", b"cseq", b"record-route"}
+SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\nc=IN IP4 10.0.0.1\r\nm=audio 6000 RTP/AVP 0\r\n"
 USERS = users(b"alice", b"bob")
 PROXIES: list[Callable[[], Ladder]] = [
     lambda: Ladder(mapping=MAPPED_BOB, also=("2001:db8::10", 5060), transports=("udp", "tcp", "tls")),
@@ -43,6 +45,7 @@ PROXIES: list[Callable[[], Ladder]] = [
     lambda: Ladder(mapping=MAPPED_BOB, allowed=["198.51.100.20"], keepalive_s=25),
     lambda: Ladder(mapping=MAPPED_BOB, without=["received", "rport", "contact", "record_route", "flow"]),
     lambda: Ladder(mapping=MAPPED_BOB, allowed=["198.51.100.20"], domains=["example.com", "example.net"]),
+    lambda: Ladder(mapping=MAPPED_BOB, also=("2001:db8::10", 5060), relay=("always", MEDIA_PORTS)),
 ]
 
 
@@ -70,11 +73,20 @@ class Run:
                 if not is_stun(effect):
                     message = parse(effect.data)
                     assert not isinstance(message, Request) or message.defect is None, message.defect
+        self.check_ports()
         if effects:
             self.sent += self.ladder.carry_out([each for each in effects if not is_stun(each)])
 
     def receive(self, data: bytes, flow: Flow) -> None:
         self.take(self.ladder.engine.receive(data, flow, self.ladder.now))
+
+    def check_ports(self) -> None:
+        """Every media port is free, or one session's."""
+        media = self.ladder.engine.media
+        if media is not None:
+            streams = [stream for session in media.sessions.values() for stream in session.streams.values()]
+            known = [*media.free, *(port for stream in streams for _, port in stream.here)]
+            assert sorted(known) == list(MEDIA_PORTS), "ports are lost, or used twice"
 
     # The steps: `more` is the second byte, `data` what follows
 
@@ -106,14 +118,20 @@ class Run:
         self.pass_time(DELAYS[more % len(DELAYS)])
 
     def answer(self, more: int, data: bytes) -> None:
-        """A request that was sent is answered; `data` are a status and more lines."""
+        """A request that was sent is answered; `data` are a status and more lines.
+
+        With an "S" at their end they are a session description; without any, the usual one.
+        """
         requests = [each for each in self.sent if isinstance(each.message, Request)]
         if requests:
             request = requests[-1 - more % len(requests)]
             pairs = zip(request.message.keys, request.message.lines, strict=True)
             head = [line + b";tag=far" * (key == b"to") for key, line in pairs if key in COPIED]
             status = STATUSES[data[0] % len(STATUSES)] if data else 200
-            head = [b"SIP/2.0 %d X" % status, *head, *data[1:].split(b"\r\n"), b"", b""]
+            lines, body = data[1:], b""
+            if lines.endswith(b"S"):
+                lines, body = b"Content-Type: application/sdp", lines[:-1] or SDP
+            head = [b"SIP/2.0 %d X" % status, *head, *lines.split(b"\r\n"), b"", body]
             self.receive(b"\r\n".join(head), request.flow)
 
     def fail(self, more: int, data: bytes) -> None:
@@ -167,6 +185,10 @@ def check(data: bytes) -> None:
         run.locate(0, b"")
     run.pass_time(FOR_EVER)
     engine = run.ladder.engine
+    if engine.media is not None:
+        for session in list(engine.media.sessions):
+            run.take(engine.relay_silent(session, run.ladder.now))
+        assert not engine.media.sessions, "a session is left"
     assert len(engine.transactions) == engine.pending() == 0, "transactions are left"
     assert not engine.receive(b"\0", run.ladder.flow(SOURCES[0]), run.ladder.now), "effects were left"
 

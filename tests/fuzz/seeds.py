@@ -13,6 +13,9 @@ from tests.flows.ladder import MAPPED_BOB, Dialog, Ladder, alice, bob
 
 TORTURE = Path(__file__).parents[1] / "data" / "torture"
 SEPARATOR = b"\xf5\xf5"  # as in fuzz_engine
+RELAYED = 5  # fuzz_engine.PROXIES
+MEDIA_PORTS = range(30_000, 30_016, 2)  # as there
+SDP = b"v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\nc=IN IP4 10.0.0.1\r\nm=audio 6000 RTP/AVP 0\r\n"
 DATAGRAM, STREAM, WAIT, ANSWER, FAIL, LOCATE, ECHO, AGAIN = range(8)  # fuzz_engine.STEPS
 VALUES = (
     b'"A \\" B" <sip:a%40b:pw@[2001:db8::1]:5070;transport=tcp;lr?Route=x>;tag=1;q=0.5',
@@ -50,12 +53,33 @@ def calls() -> Iterator[bytes]:
         yield steps(number, named, (LOCATE, 0, b"\0\1\2"), (FAIL, 0, b""), (ANSWER, 0, b"\7A: b\r\nC: d"))
 
 
+def relayed() -> Iterator[bytes]:
+    """Yield calls whose media comes through the proxy: answered, with early media, refused, changed, forked."""
+    home, far = alice(), bob()
+    kind = b"Content-Type: application/sdp"
+    ladder = Ladder(mapping=MAPPED_BOB, relay=("always", MEDIA_PORTS), also=("2001:db8::10", 5060))
+    register = home.register()
+    ladder.send(register, home.seen)
+    invite = far.request(b"INVITE", home.aor, kind, call_id=b"media", body=SDP)
+    arrived = ladder.one(invite, far.seen)
+    dialog = Dialog.of_caller(far, ladder.one(home.answer(arrived, 200, kind, body=SDP), home.seen))
+    again, bye = dialog.request(b"INVITE", kind, cseq=10, body=SDP), dialog.request(b"BYE", cseq=11)
+    begin = ((DATAGRAM, 0, register), (DATAGRAM, 1, invite))
+    answered, early = (ANSWER, 0, b"\4S"), (ANSWER, 0, b"\2S")
+    yield steps(RELAYED, *begin, early, answered, (DATAGRAM, 1, again), (ANSWER, 0, b"\x0bS"), (DATAGRAM, 1, bye))
+    yield steps(RELAYED, *begin, early, (ANSWER, 0, b"\x0c"), (WAIT, 5, b""))
+    yield steps(RELAYED, *begin, (FAIL, 0, b""), (DATAGRAM, 1, invite.replace(b"INVITE", b"UPDATE")), (WAIT, 5, b""))
+    offerless = far.request(b"INVITE", home.aor, call_id=b"offerless")
+    strange = b"\4" + SDP + b"c=\r\na=rtcp:30001 IN IP4 198.51.100.10\r\nm=video 9 RTP/AVP 31\r\nS"
+    yield steps(RELAYED, begin[0], (DATAGRAM, 1, offerless), (ANSWER, 0, strange), (WAIT, 6, b""))
+
+
 def inputs() -> dict[str, list[bytes]]:
     """Return what each target begins with."""
     messages = [path.read_bytes() for path in sorted(TORTURE.glob("rfc*/*.dat"))]
     parse = [bytes([kind]) + data for data in messages for kind in (0, 1)] + [b"\2" + value for value in VALUES]
     parse.append(b"\1" + b"\r\n\r\n".join(data for data in messages[:8]))
-    engine = [steps(4, (DATAGRAM, 0, data), (ANSWER, 0, b"\4")) for data in messages] + list(calls())
+    engine = [steps(4, (DATAGRAM, 0, data), (ANSWER, 0, b"\4")) for data in messages] + [*calls(), *relayed()]
     return {"parse": parse, "engine": engine}
 
 

@@ -7,7 +7,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.core.effects import Locate, Send
+from proxy.core.effects import Locate, OpenRelay, Send, SteerRelay
 from proxy.core.flow import Address, may_send_to
 from proxy.sip.message import Request
 from proxy.sip.parse import parse
@@ -16,6 +16,7 @@ from tests.flows.ladder import MAPPED_BOB, Dialog, Ladder, Phone, Sent, alice, b
 
 SETTINGS = settings(max_examples=100, deadline=None, database=None, derandomize=True)
 MOST_SENT, MOST_EFFECTS = 4, 8  # for one message to one phone: 100 and INVITE, or ACK and refusal, with their notes
+MOST_MEDIA = 80  # for one description: 16 sections, each opened, steered for both sides, and then by what was said
 FOR_EVER = 1000  # seconds: longer than Timer C, its CANCEL and what comes after
 
 TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABCXYZ0123456789-.!%*_+`'~", min_size=1, max_size=12).map(str.encode)
@@ -45,8 +46,9 @@ def test_parse_then_encode_is_the_identity(start: bytes, lines: list[bytes], bod
 # One message at a time
 
 
-def proxy(with_passwords: bool = False) -> Ladder:
+def proxy(with_passwords: bool = False, relays: bool = False) -> Ladder:
     return Ladder(
+        relay=("always", range(30_000, 30_100, 2)) if relays else None,
         mapping=MAPPED_BOB, also=("2001:db8::10", 5060), allowed=() if with_passwords else ["198.51.100.20"],
         users=users(b"alice", b"bob") if with_passwords else None,
     )  # fmt: skip
@@ -60,9 +62,9 @@ def talk(ladder: Ladder) -> list[tuple[bytes, Phone]]:
         ladder.send(data, phone.seen)
     for caller, callee in ((home, far), (far, home)):
         call_id = b"call-from-" + caller.name.encode()
-        data = caller.request(b"INVITE", callee.aor, b"Subject: x", call_id=call_id, body=b"v=0\r\n")
+        data = caller.request(b"INVITE", callee.aor, SDP, call_id=call_id, body=OFFER)
         invite = ladder.one(data, caller.seen)
-        ok = callee.answer(invite, 200)
+        ok = callee.answer(invite, 200, SDP, body=OFFER)
         answer = ladder.one(ok, callee.seen)
         caller_side, callee_side = Dialog.of_caller(caller, answer), Dialog.of_callee(callee, invite)
         said += [(data, caller), (invite.data, callee), (ok, callee), (answer.data, caller), (cancel(data), caller)]
@@ -71,7 +73,9 @@ def talk(ladder: Ladder) -> list[tuple[bytes, Phone]]:
     return said
 
 
-LIVE, GUARDED = proxy(), proxy(with_passwords=True)
+SDP = b"Content-Type: application/sdp"
+OFFER = b"v=0\r\nc=IN IP4 10.77.1.100\r\nm=audio 6000 RTP/AVP 0\r\na=rtcp:6001\r\n"
+LIVE, GUARDED, RELAYING = proxy(), proxy(with_passwords=True), proxy(relays=True)
 SAID = talk(LIVE)
 SOURCES = st.sampled_from([alice().seen, bob().seen, ("10.77.1.100", 5060), ("127.0.0.1", 1), ("2001:db8::1", 9)])
 
@@ -83,6 +87,7 @@ PIECES = [
     b"Contact: ,\r\n", b"Route:\r\n", b"Contact: *\r\n", b"l: 1\r\n", b"Proxy-Require: ,\r\n", b"CSeq: ,\r\n",
     b"Route: <sip:198.51.100.10;lr>\r\n", b"Route: <sip:198.51.100.10;lr;f=QQ.1.x>\r\n", b"Max-Forwards: 0\r\n",
     b"To: ,\r\n", b"Expires: 0\r\n", b"Max-Breadth: 0\r\n", b"Supported: path, outbound, gruu\r\n", b"Path: ,\r\n",
+    b"c=\r\n", b"c=IN IP4 0.0.0.0\r\n", b"m=video 9 RTP/AVP 31\r\n", b"m=audio 0 x\r\n", b"a=rtcp:", b"o=\r\n",
     b'Proxy-Authorization: Digest realm="example.org", nonce="x"\r\n', b"Authorization: Digest \r\n",
 ]  # fmt: skip
 
@@ -115,7 +120,9 @@ def mutated(draw: st.DrawFn) -> bytes:
 def check(ladder: Ladder, data: bytes, source: Address, transport: str = "udp") -> None:
     """A message leads to little; what leaves reads as SIP, bears no defect, and goes to where we may send."""
     effects = ladder.engine.receive(data, ladder.flow(source, transport, transport == "tcp"), ladder.now)
-    assert len(effects) <= MOST_EFFECTS
+    told = [effect for effect in effects if isinstance(effect, OpenRelay | SteerRelay)]
+    assert len(told) <= MOST_MEDIA
+    assert len(effects) - len(told) <= MOST_EFFECTS
     sends = [effect for effect in effects if isinstance(effect, Send)]
     assert len(sends) <= MOST_SENT
     for send in sends:
@@ -135,7 +142,7 @@ def test_arbitrary_bytes_raise_nothing(data: bytes, source: Address) -> None:
 
 
 @settings(SETTINGS, max_examples=300)
-@given(mutated(), SOURCES, st.sampled_from([LIVE, GUARDED]), st.sampled_from(["udp", "tcp"]))
+@given(mutated(), SOURCES, st.sampled_from([LIVE, GUARDED, RELAYING]), st.sampled_from(["udp", "tcp"]))
 def test_mutated_messages_raise_nothing(data: bytes, source: Address, ladder: Ladder, transport: str) -> None:
     check(ladder, data, source, transport)
 
@@ -161,7 +168,7 @@ def test_well_formed_nonsense_raises_nothing(start: bytes, lines: list[bytes], b
 
 
 def test_after_all_that_nothing_is_left() -> None:
-    for ladder in (LIVE, GUARDED):
+    for ladder in (LIVE, GUARDED, RELAYING):
         ladder.wait(FOR_EVER)
         assert len(ladder.engine.transactions) == ladder.engine.pending() == 0
         assert ladder.engine.next_deadline() is None

@@ -8,6 +8,7 @@ import pytest
 
 from proxy.core import validate
 from proxy.core.engine import Engine
+from proxy.core.media import Media
 from proxy.sip.framing import StreamReader
 from proxy.sip.message import Message
 from tests.fuzz import fuzz_engine, fuzz_parse, seeds
@@ -25,6 +26,8 @@ def test_every_seed_passes(name: str) -> None:
 
 def test_seeds_and_targets_number_the_steps_alike() -> None:
     assert seeds.SEPARATOR == fuzz_engine.SEPARATOR
+    assert (seeds.SDP, seeds.MEDIA_PORTS) == (fuzz_engine.SDP, fuzz_engine.MEDIA_PORTS)
+    assert fuzz_engine.PROXIES[seeds.RELAYED]().engine.media is not None
     names = [step.__name__.upper() for step in fuzz_engine.STEPS]
     assert [getattr(seeds, name) for name in names] == list(range(len(names)))
     taken = {step[0] for data in SEEDS["engine"] for step in data[1:].split(seeds.SEPARATOR)}
@@ -52,6 +55,7 @@ def no_end(self: Engine, now: float) -> list[object]:
         ("parse", validate, "validate", lambda request: {}[request.uri]),
         ("engine", validate, "validate", lambda request: {}[request.uri]),
         ("engine", Engine, "handle_timer", no_end),
+        ("engine", Media, "close", lambda self, session, why: None),
     ],
 )
 def test_the_detector_detects(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
 import select
 import socket
@@ -236,6 +237,7 @@ def test_whoever_has_the_address_of_the_party_is_a_stranger_once_it_has_spoken()
             other.say(here.here[0], packet(1, ssrc=9))
             await here.until(lambda: here.relay.strangers == 1)
             here.steer(0, None)  # a re-INVITE
+            await here.until(lambda: time.monotonic() - here.end(0).direction.seen > rtp.QUIET_S)
             said = other.say(here.here[0], packet(2, ssrc=9))
             assert await here.callee.hear() == (said, here.here[1])
             here.caller.say(here.here[0])
@@ -307,6 +309,24 @@ def test_a_party_that_still_speaks_has_not_moved(monkeypatch: pytest.MonkeyPatch
     run(test())
 
 
+def test_after_a_reinvite_nobody_takes_the_place_of_a_party_that_still_speaks(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session refresh is a re-INVITE too: behind one NAT any neighbour could have the call ever after."""
+    monkeypatch.setattr(rtp, "QUIET_S", 3600.0)
+
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            here.steer(0, None)
+            here.party().say(here.here[0], packet(1, ssrc=9))
+            await here.until(lambda: here.relay.strangers == 1)
+            said = here.caller.say(here.here[0])
+            assert await here.callee.hear() == (said, here.here[1])
+
+    run(test())
+
+
 def test_a_flood_of_strangers_holds_up_no_packet_of_the_party() -> None:
     async def test() -> None:
         async with house() as here:
@@ -360,7 +380,8 @@ def test_what_was_lost_is_known_by_the_numbers() -> None:
     assert came(65_532) == 0  # late, and not lost
     assert came(3) == 5  # 65,534, 65,535, 0, 1, 2
     assert came(4, kind=200) == 5  # RTCP by the same port has no number
-    assert came(5_000, 5_002, ssrc=9) == 1  # another source counts anew
+    assert came(5_000, ssrc=9) == 5  # another source begins anew; what was lost is lost
+    assert came(5_002, ssrc=9) == 6
     assert direction.packets == 8
     assert direction.bytes == 8 * 172
 
@@ -378,6 +399,23 @@ def test_jitter_is_how_much_the_distances_vary() -> None:
     assert jitter(*even) == pytest.approx(0, abs=1e-6)
     assert jitter(*(at + 0.004 * (number % 2) for number, at in enumerate(even))) == pytest.approx(4, rel=0.01)
     assert jitter(0, 0.02, 0.04, timestamps=[2**32 - 320, 2**32 - 160, 0]) == pytest.approx(0, abs=1e-6)  # begins anew
+
+
+def test_jitter_is_by_the_clock_that_was_agreed_on_last() -> None:
+    """An offer's first format has 48000 Hz, the answer's 8000: by the wrong clock even packets vary by 17 ms."""
+
+    async def test() -> None:
+        async with house() as here:
+            for rate in (48_000, 8000):
+                here.relay.steer(SteerRelay(1, 0, 1, frozenset({HOST}), None, None, False, rate))
+                for side in (0, 1):
+                    direction = here.end(side).direction
+                    for sequence in range(200):
+                        rtp._BUFFER[:172] = packet(sequence, timestamp=rate // 50 * sequence)
+                        direction.count(172, 1000 + sequence / 50)
+                    assert direction.jitter_ms == pytest.approx(0, abs=1e-3)
+
+    run(test())
 
 
 def test_a_call_that_ends_is_told_in_one_line() -> None:
@@ -424,5 +462,142 @@ def test_silence_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         async with house(timeout_s=0.2) as here:
             await here.until(lambda: 1 in here.silent)
+
+    run(test())
+
+
+# What the machine refuses
+
+
+def test_without_a_descriptor_left_a_party_is_learnt_with_its_next_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with house() as here:
+            here.steer(0, None)
+            here.steer(1, here.callee)
+            bound = rtp._bound
+
+            def refuse(here: Address, buffer_bytes: int = 0) -> socket.socket:
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            monkeypatch.setattr(rtp, "_bound", refuse)
+            here.caller.say(here.here[0])
+            await here.until(lambda: here.relay.unsent == 1)
+            monkeypatch.setattr(rtp, "_bound", bound)
+            said = here.caller.say(here.here[0])
+            assert await here.callee.hear() == (said, here.here[1])
+            said = here.callee.say(here.here[1])
+            assert await here.caller.hear() == (said, here.here[0])
+
+    run(test())
+
+
+def test_whatever_fails_in_one_turn_the_next_one_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        async with house() as here:
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+            await here.learnt()
+            counted, steps = rtp.Direction.count, ["say another", "fail"]
+
+            def count(self: rtp.Direction, size: int, now: float) -> None:
+                step = steps.pop(0) if steps else "count"
+                if step == "say another":  # it comes while we look every 2 ms
+                    here.caller.say(here.here[0])
+                if step == "fail":
+                    raise ArithmeticError
+                counted(self, size, now)
+
+            monkeypatch.setattr(rtp.Direction, "count", count)
+            first = here.caller.say(here.here[0])
+            assert (await here.callee.hear())[0] == first
+            await here.until(lambda: not steps)
+            said = here.caller.say(here.here[0])
+            assert (await here.callee.hear())[0] == said
+
+    run(test())
+
+
+def test_ports_that_cannot_be_opened_for_want_of_descriptors_are_not_somebody_elses(
+    monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        async with house() as here:
+            bound = rtp._bound
+
+            def refuse(at: Address, buffer_bytes: int = 0) -> socket.socket:
+                if at[1] & 1:
+                    raise OSError(errno.EMFILE, "Too many open files")
+                return bound(at, buffer_bytes)
+
+            monkeypatch.setattr(rtp, "_bound", refuse)
+            before = len(here.relay.readers)
+            with pytest.raises(OSError, match="Too many"):
+                here.relay.open(OpenRelay(2, 0, b"other", b"audio", ((HOST, _free_pair()), (HOST, _free_pair())), 8000))
+            assert len(here.relay.readers) == before
+
+    run(test())
+
+
+def test_a_refusal_by_the_party_lets_no_stranger_in() -> None:
+    """ICMP says that nobody is at the party's port while strangers' packets wait in our queue: they stay strangers'."""
+
+    async def test() -> None:
+        async with house() as here:
+            stranger = here.party("127.0.0.2")
+            here.steer(0, None, host=HOST)
+            here.steer(1, here.callee)
+            said = here.caller.say(here.here[0])
+            for _ in range(80):  # more than are looked at in one turn
+                stranger.say(here.here[0])
+            here.callee.say(here.here[1])
+            here.caller.socket.close()
+            for _ in range(40):
+                await asyncio.sleep(rtp.PACE_S)
+                here.callee.say(here.here[1])
+            await here.until(lambda: here.relay.strangers >= 70)
+            assert await here.callee.hear() == (said, here.here[1])
+            assert here.callee.heard_nothing()
+
+    run(test())
+
+
+def test_a_picture_passes_without_waiting_for_a_turn_for_each_packet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A party may send more than one packet a turn: one picture of a video is a hundred at once."""
+
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            turns, turn = itertools.count(), rtp.Relay._look_again
+
+            def count(self: rtp.Relay, is_busy: bool) -> None:
+                next(turns)
+                turn(self, is_busy)
+
+            monkeypatch.setattr(rtp.Relay, "_look_again", count)
+            for _ in range(96):
+                here.caller.say(here.here[0])
+            await here.until(lambda: here.end(0).direction.packets >= 97)
+            assert next(turns) <= 14
+
+    run(test())
+
+
+def test_a_sequence_that_begins_anew_is_not_thousands_lost() -> None:
+    """RFC 3550 §A.1: some phones number anew after hold, and keep their SSRC."""
+    direction = rtp.Direction(8000)
+    for sequence, lost in ((10, 0), (11, 0), (13, 1), (40_000, 1), (40_002, 2), (100, 2), (102, 3), (101, 2), (103, 2)):
+        rtp._BUFFER[:172] = packet(sequence)
+        direction.count(172, 1.0)
+        assert direction.lost == lost
+
+
+def test_port_0_is_nobodys() -> None:
+    """To be connected to it is to hear every port of the host."""
+
+    async def test() -> None:
+        async with house() as here:
+            here.steer(0, None)
+            assert not here.end(0)._learn((HOST, 0))
+            assert here.end(0).source is None
+            await here.learnt()
 
     run(test())

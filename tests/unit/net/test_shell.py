@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import io
 import re
 import socket
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 
 from proxy.config import Settings
-from proxy.core.effects import Effect, Record
+from proxy.core.effects import Effect, OpenRelay, Record
 from proxy.core.flow import Address
 from proxy.core.location import Location
 from proxy.log import Log
 from proxy.net.resolver import Resolver
+from proxy.net.rtp import Relay
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.udp import UdpSocket
@@ -355,6 +357,30 @@ def test_an_engine_that_raises_costs_one_message_and_is_counted() -> None:
             phone.invite("bob")
             assert await phone.what() == "404 INVITE"
             assert here.metric("internal_errors_total") == 1
+
+    run(test())
+
+
+def test_media_ports_for_which_there_is_no_descriptor_left_can_be_used_again() -> None:
+    async def test() -> None:
+        async with house(relay="always", relay_ports="30000-30007") as here:
+            media, phone = here.shell.engine.media, here.phone()
+            assert media is not None
+            relay = here.shell.relay = Relay(asyncio.get_running_loop(), str, 60, print, print, print)
+            phone.register("bob")
+            assert await phone.what() == "200 REGISTER"
+
+            def no_more(wanted: OpenRelay) -> list[int]:
+                raise OSError(errno.EMFILE, "Too many open files")
+
+            relay.open = no_more  # type: ignore[method-assign]
+            body = b"v=0\r\nc=IN IP4 127.0.0.1\r\nm=audio 6000 RTP/AVP 0\r\n"
+            phone.say("INVITE", "sip:bob@127.0.0.1:%d" % here.local[1], "Content-Type: application/sdp", body=body)
+            assert [await phone.what(), await phone.what()] == ["100 INVITE", "INVITE sip:bob"]
+            assert sorted(media.free) == [30000, 30002, 30004, 30006]
+            assert not media.sessions
+            assert "Too_many_open_files" in here.heard()
+            assert here.metric("relay_failures_total") == 1
 
     run(test())
 

@@ -93,6 +93,18 @@ def test_an_unspecified_address_is_nobodys_and_stays(hold: bytes) -> None:
     assert b"c=IN %b\r\n" % hold in sdp.edited(sdp.parse_sdp(text), [HERE])
 
 
+@pytest.mark.parametrize("hold", [b"IP6 0:0:0:0:0:0:0:0", b"IP4 0.0.0.0/127"])
+def test_an_unspecified_address_stays_however_it_is_spelled(hold: bytes) -> None:
+    text = b"v=0\r\nc=IN %b\r\nm=audio 6000 RTP/AVP 0\r\n" % hold
+    assert b"c=IN %b\r\n" % hold in sdp.edited(sdp.parse_sdp(text), [HERE])
+
+
+def test_an_address_with_a_zone_is_nobodys() -> None:
+    """Zones are ours (RFC 4007 §6): whoever names one could choose on which of our links we send."""
+    text = b"v=0\r\nc=IN IP6 fe80::1%lo\r\nm=audio 6000 RTP/AVP 0\r\n"
+    assert sdp.parse_sdp(text).media[0].host == ""
+
+
 def test_a_name_is_nobodys_address_yet_and_is_replaced() -> None:
     text = b"v=0\r\nc=IN IP4 phone.example\r\nm=audio 6000 RTP/AVP 0\r\n"
     assert sdp.parse_sdp(text).media[0].host == ""
@@ -130,19 +142,25 @@ def test_the_rate_of_the_clock(formats: bytes, attribute: bytes, rate: int) -> N
     "line",
     [
         b"m=audio", b"m=audio 1", b"m=audio x RTP/AVP 0", b"m=audio -1 RTP/AVP 0", b"m=audio 65536 RTP/AVP 0",
-        b"m=audio 99999999999 RTP/AVP 0", b"c=IN", b"c=IN IP4", b"c=IN IP5 1.2.3.4", b"c=XX IP4 1.2.3.4", b"c=",
+        b"m=audio 99999999999 RTP/AVP 0", b"m= audio 6000 RTP/AVP 0", b"m=audio  6000 RTP/AVP 0", b"m=",
+        b"c=IN", b"c=IN IP4", b"c=IN IP5 1.2.3.4", b"c=XX IP4 1.2.3.4", b"c=",
         b"a=rtcp:", b"a=rtcp:x", b"a=rtcp:1 IN IP4", b"a=rtcp:-1",
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_400(line: bytes) -> None:
     with pytest.raises(SipError, match="400"):
-        sdp.parse_sdp(b"v=0\r\nm=audio 6000 RTP/AVP 0\r\n%b\r\nc=IN IP4 10.0.0.1\r\n" % line)
+        sdp.parse_sdp(b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 6000 RTP/AVP 0\r\n%b\r\n" % line)
 
 
 def test_a_port_without_a_connection_is_400_and_a_refused_one_needs_none() -> None:
     with pytest.raises(SipError, match="400 Bad SDP: No Connection"):
         sdp.parse_sdp(b"v=0\r\nm=audio 6000 RTP/AVP 0\r\n")
     assert sdp.parse_sdp(b"v=0\r\nm=audio 0 RTP/AVP 0\r\n").media[0].port == 0
+
+
+def test_of_two_connections_the_first_counts_and_whatever_the_other_is_says_the_same() -> None:
+    text = b"v=0\r\nc=IN IP4 10.0.0.1\r\nc=\r\nm=audio 6000 RTP/AVP 0\r\nc=IN IP4 10.0.0.2\r\nc= x\r\n"
+    assert sdp.edited(sdp.parse_sdp(text), [HERE]).count(b"c=IN IP4 198.51.100.10\r\n") == 4
 
 
 def test_too_many_media_are_488_unless_they_are_refused() -> None:
@@ -153,6 +171,18 @@ def test_too_many_media_are_488_unless_they_are_refused() -> None:
     assert len(sdp.parse_sdp(lines(0, 100)).media) == 100
     with pytest.raises(SipError, match="488"):
         sdp.parse_sdp(lines(6000, sdp.MAX_MEDIA + 1))
+
+
+@pytest.mark.parametrize("line", [b"\n", b"\r", b"\r\n", b"a=x\r\n", b"m=audio 0 RTP/AVP 0\r\n"])
+def test_what_takes_long_to_read_is_488(line: bytes) -> None:
+    """A datagram of 60 kB is read twice for each phone that it is for, and costs 80 ms each time."""
+    with pytest.raises(SipError, match="488"):
+        sdp.parse_sdp(b"v=0\r\nc=IN IP4 10.0.0.1\r\nm=audio 6000 RTP/AVP 0\r\n" + line * (60_000 // len(line)))
+
+
+def test_a_long_description_of_a_video_call_is_read() -> None:
+    text = b"v=0\r\nc=IN IP4 10.0.0.1\r\n" + (b"m=video 6000 RTP/AVP 31\r\n" + 60 * (b"a=%b\r\n" % (b"x" * 60))) * 8
+    assert len(sdp.parse_sdp(text).media) == 8
 
 
 def test_no_media_at_all() -> None:
