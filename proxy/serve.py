@@ -29,8 +29,9 @@ from proxy.log import Log
 from proxy.net import tls
 from proxy.net.http import Http
 from proxy.net.key import KeyFileError, load_key
+from proxy.net.relay import Relay
 from proxy.net.resolver import Resolver, system_servers
-from proxy.net.rtp import Relay, can_bind
+from proxy.net.rtp import can_bind
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.stream import Limits, Streams

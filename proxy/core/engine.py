@@ -23,7 +23,8 @@ from proxy.core.identity import Identity
 from proxy.core.keepalive import Keepalive
 from proxy.core.listeners import Listeners, hostport
 from proxy.core.location import Location
-from proxy.core.media import Media, Side
+from proxy.core.media import Media
+from proxy.core.party import Side
 from proxy.core.remedies import Remedies
 from proxy.core.route import Router
 from proxy.core.signer import SIGNATURE_BYTES, Signer

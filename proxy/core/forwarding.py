@@ -18,7 +18,8 @@ from proxy.core.forking import Branch, ResponseContext, challenges
 from proxy.core.listeners import Listeners, hostport, transport_of
 from proxy.core.location import Location
 from proxy.core.media import METHODS as MEDIA_METHODS
-from proxy.core.media import Media, Side
+from proxy.core.media import Media
+from proxy.core.party import Side
 from proxy.core.remedies import Remedies
 from proxy.core.signer import Signer, pack, unpack
 from proxy.core.target import Target

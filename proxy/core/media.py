@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from proxy.core.effects import CloseRelay, Effect, Note, OpenRelay, SteerRelay
-from proxy.core.flow import Address, Flow, is_private, may_send_to
+from proxy.core.flow import Address, is_private
+from proxy.core.party import Heard, Side, hosts_of, wanted_at
 from proxy.sip import sdp
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_name_addr
@@ -24,30 +25,6 @@ AUTO, ALWAYS = "auto", "always"
 METHODS = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
 
 Key = tuple[bytes, bytes, bytes]  # Call-ID, and the two tags: the caller's first
-
-
-@dataclass(slots=True)
-class Side:
-    """One of the two parties: how its messages come and go, and whether a NAT is in between."""
-
-    flow: Flow
-    natted: bool
-
-
-@dataclass(slots=True)
-class Heard:
-    """What is known of where a party's media comes from and goes to.
-
-    `hosts`: the addresses that it may come from. `rtp` and `rtcp`: where it is wanted, None where nobody can say yet.
-    With `is_fixed` it stays there; else it goes where the party's own comes from (RFC 4961), as soon as it does.
-    `rate`: Hz of the RTP clock, as the party has it.
-    """
-
-    hosts: frozenset[str]
-    rate: int
-    rtp: Address | None = None
-    rtcp: Address | None = None
-    is_fixed: bool = False
 
 
 @dataclass(slots=True)
@@ -346,7 +323,7 @@ class Media:
         first, second = (side.flow.local[0] for side in session.sides)
         here = (first, self.free.popleft()), (second, self.free.popleft())
         # As long as he speaks who has not said where he is:
-        heard = [Heard(_hosts(side, ""), media.rate) for side in session.sides]
+        heard = [Heard(hosts_of(side, ""), media.rate) for side in session.sides]
         stream = session.streams[number] = Stream(here, heard)
         self._sink.append(OpenRelay(session.id, number, session.call_id, media.kind, here, media.rate))
         for who in (0, 1):
@@ -357,9 +334,9 @@ class Media:
         """Note where a party says that it is, and tell the relay, which may then learn anew where it is."""
         side = session.sides[who]
         host = media.host if self._may_be(media.host, media.port) else ""
-        rtp = _wanted_at(side, host, media.port)
-        rtcp = _wanted_at(side, *media.rtcp) if host and self._may_be(*media.rtcp) else None
-        heard = Heard(_hosts(side, host), media.rate, rtp, rtcp, not side.natted)
+        rtp = wanted_at(side, host, media.port)
+        rtcp = wanted_at(side, *media.rtcp) if host and self._may_be(*media.rtcp) else None
+        heard = Heard(hosts_of(side, host), media.rate, rtp, rtcp, not side.natted)
         if session.is_up and stream.before[who] is None:
             stream.before[who] = stream.heard[who]
         if session.is_up or heard != stream.heard[who]:
@@ -394,35 +371,6 @@ def _agree(session: Session) -> None:
     """What was said last is valid: nothing before it can come back."""
     for stream in session.streams.values():
         stream.before = [None, None]
-
-
-def _hosts(side: Side, said: str) -> frozenset[str]:
-    """Return from where a party's media may come: a phone behind a NAT, from where its messages come."""
-    if side.natted or not said or not _is_reachable(side, said):
-        hosts = {side.flow.remote[0]}
-        return frozenset(hosts | {said} if said and _is_reachable(side, said) else hosts)
-    return frozenset((said,))
-
-
-def _wanted_at(side: Side, host: str, port: int) -> Address | None:
-    """Return where media is sent before any has come; None where what was said leads to nobody.
-
-    Nor to where a phone behind a NAT is not: it could name anybody, keep silent, and have the other party flood him.
-    """
-    if side.natted and host != side.flow.remote[0]:
-        return None
-    return (host, port) if host and _is_reachable(side, host) and may_send_to(host, port, side.flow.local[0]) else None
-
-
-def _is_reachable(side: Side, host: str) -> bool:
-    """Say whether an address that a party names is one at which we could reach it.
-
-    A private one is when its messages come from there too, or from another private address: it is our own network then.
-    """
-    here = side.flow.local[0]
-    if (":" in host) != (":" in here) or not may_send_to(host, 9, here):
-        return False
-    return host == side.flow.remote[0] or not is_private(host) or (is_private(side.flow.remote[0]) and not side.natted)
 
 
 def _description(message: Message) -> sdp.Description | None:

@@ -23,8 +23,8 @@ from proxy.core.flow import Address, Flow
 from proxy.log import Log
 from proxy.metrics import render
 from proxy.net.http import PLAIN, Http, Page
+from proxy.net.relay import Relay
 from proxy.net.resolver import NoAnswer, NoSuchHost, Resolver
-from proxy.net.rtp import Relay
 from proxy.net.store import Store
 from proxy.net.stream import Streams
 from proxy.net.udp import UdpSocket

@@ -48,7 +48,7 @@ MAY_KNOW = {"forwarding": {"nat", "route", "forking", "media"}, "identity": {"au
 # What policies are made of; these know no policy.
 MECHANISMS = {
     "flow", "effects", "timers", "transaction", "transactions", "listeners", "location", "target", "signer", "contacts",
-    "remedies",
+    "party", "remedies",
 }  # fmt: skip
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from proxy.core.effects import CloseRelay, OpenRelay, SteerRelay
 from proxy.core.flow import Address
+from proxy.net import relay as relay_module
 from proxy.net import rtp
 from tests.unit.process import free_port
 
@@ -61,7 +62,7 @@ class Party:
 
 @dataclass(slots=True)
 class House:
-    relay: rtp.Relay
+    relay: relay_module.Relay
     here: tuple[Address, Address]
     parties: contextlib.ExitStack
     events: list[tuple[str, dict[str, object]]]
@@ -110,7 +111,7 @@ async def house(host: str = HOST, other: str = HOST, timeout_s: float = 60) -> A
     def note(name: str, fields: dict[str, object]) -> None:
         events.append((name, fields))
 
-    relay = rtp.Relay(asyncio.get_running_loop(), lambda ip: ip, timeout_s, silent.append, note, note)
+    relay = relay_module.Relay(asyncio.get_running_loop(), lambda ip: ip, timeout_s, silent.append, note, note)
     first, second = (_free_pair() for _ in range(2))
     here = (host, first), (other, second)
     try:
@@ -457,7 +458,7 @@ def test_a_port_that_is_taken_leaves_none_open() -> None:
 
 
 def test_silence_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rtp, "LOOK_S", 0.02)
+    monkeypatch.setattr(relay_module, "LOOK_S", 0.02)
 
     async def test() -> None:
         async with house(timeout_s=0.2) as here:
@@ -474,15 +475,15 @@ def test_without_a_descriptor_left_a_party_is_learnt_with_its_next_packet(monkey
         async with house() as here:
             here.steer(0, None)
             here.steer(1, here.callee)
-            bound = rtp._bound
+            bound = rtp.bound
 
             def refuse(here: Address, buffer_bytes: int = 0) -> socket.socket:
                 raise OSError(errno.EMFILE, "Too many open files")
 
-            monkeypatch.setattr(rtp, "_bound", refuse)
+            monkeypatch.setattr(relay_module, "bound", refuse)
             here.caller.say(here.here[0])
             await here.until(lambda: here.relay.unsent == 1)
-            monkeypatch.setattr(rtp, "_bound", bound)
+            monkeypatch.setattr(relay_module, "bound", bound)
             said = here.caller.say(here.here[0])
             assert await here.callee.hear() == (said, here.here[1])
             said = here.callee.say(here.here[1])
@@ -521,14 +522,14 @@ def test_ports_that_cannot_be_opened_for_want_of_descriptors_are_not_somebody_el
 ) -> None:
     async def test() -> None:
         async with house() as here:
-            bound = rtp._bound
+            bound = rtp.bound
 
             def refuse(at: Address, buffer_bytes: int = 0) -> socket.socket:
                 if at[1] & 1:
                     raise OSError(errno.EMFILE, "Too many open files")
                 return bound(at, buffer_bytes)
 
-            monkeypatch.setattr(rtp, "_bound", refuse)
+            monkeypatch.setattr(rtp, "bound", refuse)
             before = len(here.relay.readers)
             with pytest.raises(OSError, match="Too many"):
                 here.relay.open(OpenRelay(2, 0, b"other", b"audio", ((HOST, _free_pair()), (HOST, _free_pair())), 8000))
@@ -551,7 +552,7 @@ def test_a_refusal_by_the_party_lets_no_stranger_in() -> None:
             here.callee.say(here.here[1])
             here.caller.socket.close()
             for _ in range(40):
-                await asyncio.sleep(rtp.PACE_S)
+                await asyncio.sleep(relay_module.PACE_S)
                 here.callee.say(here.here[1])
             await here.until(lambda: here.relay.strangers >= 70)
             assert await here.callee.hear() == (said, here.here[1])
@@ -566,13 +567,13 @@ def test_a_picture_passes_without_waiting_for_a_turn_for_each_packet(monkeypatch
     async def test() -> None:
         async with house() as here:
             await here.learnt()
-            turns, turn = itertools.count(), rtp.Relay._look_again
+            turns, turn = itertools.count(), relay_module.Relay._look_again
 
-            def count(self: rtp.Relay, is_busy: bool) -> None:
+            def count(self: relay_module.Relay, is_busy: bool) -> None:
                 next(turns)
                 turn(self, is_busy)
 
-            monkeypatch.setattr(rtp.Relay, "_look_again", count)
+            monkeypatch.setattr(relay_module.Relay, "_look_again", count)
             for _ in range(96):
                 here.caller.say(here.here[0])
             await here.until(lambda: here.end(0).direction.packets >= 97)

@@ -20,8 +20,8 @@ from proxy.core.effects import Effect, OpenRelay, Record
 from proxy.core.flow import Address
 from proxy.core.location import Location
 from proxy.log import Log
+from proxy.net.relay import Relay
 from proxy.net.resolver import Resolver
-from proxy.net.rtp import Relay
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.udp import UdpSocket
