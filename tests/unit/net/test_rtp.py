@@ -9,6 +9,7 @@ import itertools
 import select
 import socket
 import struct
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
@@ -340,6 +341,42 @@ def test_a_flood_of_strangers_holds_up_no_packet_of_the_party() -> None:
                 assert (await here.callee.hear())[0] == said
             assert here.end(0).direction.lost == 0
             assert 0 < here.relay.strangers < 2000  # of 20,000: the kernel dropped what nobody listened to
+
+    run(test())
+
+
+FLOOD = """
+import socket, sys, time
+sock, target, data = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("127.0.0.1", int(sys.argv[1])), bytes(172)
+sock.bind(("127.0.0.2", 0))
+began, sent = time.perf_counter(), 0
+while (passed := time.perf_counter() - began) < 3:
+    while sent < 20_000 * passed:
+        sock.sendto(data, target)
+        sent += 1
+    time.sleep(0.0005)  # pacing
+print(sent)
+"""
+
+
+@pytest.mark.alone
+def test_a_call_survives_20000_packets_of_rubbish_a_second() -> None:
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            flood = await asyncio.create_subprocess_exec(
+                sys.executable, "-c", FLOOD, str(here.here[0][1]), stdout=asyncio.subprocess.PIPE
+            )
+            await here.until(lambda: here.relay.strangers > 0)
+            for _ in range(100):  # two seconds of the three
+                said = here.caller.say(here.here[0])
+                assert (await here.callee.hear())[0] == said
+                said = here.callee.say(here.here[1])
+                assert (await here.caller.hear())[0] == said
+                await asyncio.sleep(0.02)  # as a phone speaks
+            told, _ = await flood.communicate()
+            assert int(told) > 50_000  # and not a trickle
+            assert here.relay.strangers < 1000
 
     run(test())
 
