@@ -26,10 +26,11 @@ from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 
+from observer import sound
 from observer.control import MANY, ROOM, Request, serve
 from sipp_scenarios import routers
 from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, Before, both_ways, one_way, patience, report
-from sipp_scenarios.parts import EVENTS, callee, eventful, flows
+from sipp_scenarios.parts import EVENTS, audible, callee, eventful, flows
 from sipp_scenarios.sipp import (
     PORT,
     ConnectedSipp,
@@ -46,6 +47,8 @@ EXPIRES_S = 3600
 # Below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120).
 REFRESH_S = float(os.environ.get("PHONE_REFRESH_S") or 20)
 TALK_MS = 200
+# Who is to be heard has begun to play within 0.1 s: SIPp looks so often whether there is something to play.
+SOUND_MS = TALK_MS + 50 + int(1000 * sound.SECONDS)
 OTHER_PORTS = range(5100, 5200, 2)  # for who is to speak from another: the last ones are long forgotten
 REGISTER_S = 5.0
 FILES = Path("/tmp")
@@ -65,6 +68,7 @@ class Phone:
         self._others = itertools.cycle(OTHER_PORTS)
         self._files = files
         files.mkdir(exist_ok=True)
+        self._recording = sound.write(name, files)
         self._lock = threading.Lock()
         self._registered = False
         self._has_left = False  # and comes back when it is told to: its router may be changing
@@ -142,7 +146,9 @@ class Phone:
 
     def _listen(self, request: Request) -> Request:
         self._stop_waiting()
-        self._wait_for_calls(self._folder(request), self._talk(request), request.get("flow", "call"))
+        self._wait_for_calls(
+            self._folder(request), self._talk(request), request.get("flow", "call"), self._plays(request)
+        )
         self._engaged_until = time.monotonic() + patience(request)
         return {"listening": True}
 
@@ -161,7 +167,8 @@ class Phone:
         together = ["-l", str(count), "-r", str(RATE_PER_S)] if request["at_once"] else ["-l", "1", "-r", "10"]
         event = request.get("event", "")
         arguments = [*self._talk(request), "-m", str(count), *together, *(["-set", "eventful", "1"] if event else [])]
-        sipp = self._sipp(f"uac_{request.get('flow', 'call')}", self._folder(request), arguments)
+        scenario = f"uac_{request.get('flow', 'call')}"
+        sipp = self._sipp(scenario, self._folder(request), arguments, self._plays(request))
         self._placing = request["run"], sipp
         if self._hung_up == request["run"]:
             sipp.stop()
@@ -190,7 +197,12 @@ class Phone:
 
     def _talk(self, request: Request) -> list[str]:
         duration = TALK_AT_ONCE_MS if request["at_once"] else TALK_MS
+        duration = max(duration, SOUND_MS if request.get("audio") else 0)
         return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
+
+    def _plays(self, request: Request) -> str:
+        """Return the recording that it plays in these calls, if any."""
+        return self._recording if request.get("audio") else ""
 
     def _register(self) -> None:
         if self._has_connection:
@@ -218,20 +230,21 @@ class Phone:
         self._registered = registered
 
     def _wait_for_calls(
-        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call"
+        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call", recording: str = ""
     ) -> None:
         # Ended by signal: no number of calls ends it.
         folder = folder or self._files / "waiting"
         if self._has_connection:
-            self._connect(callee(flow), folder, arguments)
+            self._connect(callee(flow), folder, arguments, recording)
         else:
-            self._waiting = self._sipp(callee(flow), folder, arguments)
+            self._waiting = self._sipp(callee(flow), folder, arguments, recording)
             self._waiting.listen()
 
-    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str]) -> None:
+    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str], recording: str) -> None:
         self._prepare(folder)
-        who = [*self._who(), *self._registration()]
-        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *arguments], REFRESH_S)
+        given = [*self._who(), *self._registration(), *arguments]
+        sipp = ConnectedSipp(scenario, folder, secrets.token_hex(4), given, REFRESH_S, recording)
+        self._waiting = sipp
         self._known = sipp.address, sipp.port
         sipp.listen()
         self._tell(sipp.is_registered())
@@ -240,9 +253,9 @@ class Phone:
         waiting, self._waiting = self._waiting, None
         return waiting.stop() if waiting else None
 
-    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str]) -> Sipp:
+    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str], recording: str = "") -> Sipp:
         self._prepare(folder)
-        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port)
+        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port, recording)
 
     def _who(self) -> list[str]:
         return ["-key", "me", self.name, "-au", self.name, "-ap", f"{self.name}-secret", "-key", "peer", self._peer]
@@ -275,6 +288,7 @@ def main() -> int:
     parser.add_argument(
         "--event", choices=EVENTS, default="", help="what happens to the router of Alice's home in mid-call"
     )
+    parser.add_argument("--audio", action="store_true", help="the two play something, and it is judged who is heard")
     parser.add_argument("--json", action="store_true", help="print all that the observer says, for a program")
     given = parser.parse_args()
     if given.flow not in flows():
@@ -284,8 +298,11 @@ def main() -> int:
         wanted = f"needs one call, of the flows {', '.join(eventful())}"
         print(f"phone: --event {given.event}: {wanted}", file=sys.stderr)
         return 2
+    if given.audio and given.flow not in audible():
+        print(f"phone: --audio: needs one of the flows {', '.join(audible())}", file=sys.stderr)
+        return 2
     if given.name == "call":
-        legs = both_ways() if given.caller == "both" else [one_way(given)]
+        legs = both_ways(given.audio) if given.caller == "both" else [one_way(given)]
         legs = [{**leg, "flow": given.flow, "event": given.event} for leg in legs]
         kinds = dict(text.split("=", 1) for text in given.router)
         before = Before(kinds, given.register.replace(",", " ").split(), given.silence)
@@ -305,7 +322,7 @@ def main() -> int:
     control.start()
     if given.then == "call":
         # The observer prints ladder and checks; the last word is Alice's.
-        return report(both_ways(), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
+        return report(both_ways(audio=True), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
     control.join()
     return 1
 
