@@ -153,13 +153,13 @@ class Router:
         Sound is RTP and RTCP, by their version in the first two bits (RFC 3550 §5.1): SIP passes.
         """
         if way not in BLOCKED:
-            raise Refused(f"block-audio {way}: {', '.join(BLOCKED)}")
+            raise Refused(f"block-audio {way}: must be one of {', '.join(BLOCKED)}")
         run("nft", "destroy table ip lab_muted")
         if way != "off":
             rules = " ".join(f"{side.format(lan=self._places['LAN'])} @th,64,2 2 drop;" for side in BLOCKED[way])
             run("nft", f"table ip lab_muted {{ chain mute {{ type filter hook forward priority -10; {rules} }}; }}")
         self._mutes = way
-        return "audio is passed" if way == "off" else f"audio is blocked: {way}"
+        return "sound is passed" if way == "off" else f"sound is blocked: {way}"
 
     def loss(self, percent: float) -> str:
         """Lose so many of a hundred packets, in both directions; 0: none."""
@@ -182,13 +182,13 @@ class Router:
         self._impair(self.impairments.clear)
         self.block_udp(False)
         self.block_audio("off")
-        return "no delay, no loss, nothing waits to be dropped, and UDP passes"
+        return "no delay, no loss, nothing waits to be dropped, and UDP and sound pass"
 
     def show(self) -> str:
         """Say the profile, the impairments and the mappings with their age and the time that they have left."""
         axes = ", ".join(f"{axis} {value}" for axis, value in self.kind.profile.items())
         lines = [f"{self.kind.name}: {axes}", f"public address {self._places['WAN_IP']}"]
-        blocked = {"udp": "blocked" if self._blocks_udp else "passed", "audio blocked": self._mutes}
+        blocked = {"udp": "blocked" if self._blocks_udp else "passed", "sound blocked": self._mutes}
         state = {**self.impairments.state(), **blocked}
         lines.append(f"impairments: {json.dumps(state)}")
         lines += ["", f"{'':3} {'private':<22} {'public':<22} {'peer':<22} {'age':>6} {'left':>6}"]

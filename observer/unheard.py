@@ -40,8 +40,9 @@ def losses(case: Case) -> list[Unheard]:
 def _missing(case: Case, direction: Direction, on_the_way: Mapping[Rtp, list[Sighting]]) -> str:
     """Return what to say of a direction; nothing where all was heard, but for what was on its way at the end."""
     whose = f"{direction.speaker.capitalize()}'s audio"
+    silence = f"{direction.listener.capitalize()} hears nothing"
     if not direction.sent and not direction.heard:
-        return f"{whose} {_unsaid(case, direction)}"
+        return f"{whose} {_unsaid(case, direction)}: {silence}"
     lost = direction.lost if not direction.heard else _before_the_last(direction)
     if not lost:
         return ""
@@ -50,7 +51,7 @@ def _missing(case: Case, direction: Direction, on_the_way: Mapping[Rtp, list[Sig
     how = next(words for key, words in ways if key == most)
     if direction.heard:
         return f"{count} of {len(direction.sent)} packets of {whose} are lost: {how}"
-    return f"{whose} {how}, and {direction.listener.capitalize()} hears nothing"
+    return f"{whose} {how}, and {silence}"
 
 
 def _before_the_last(direction: Direction) -> list[Sighting]:

@@ -216,8 +216,8 @@ def contact_restored(case: Case) -> Check:
 
 
 def no_private_on_internet(case: Case) -> Check:
-    """Nothing is addressed to a private address at any public tap. The start probe's own attempts do not count; nor does
-    sound, of which `audio-...` judges."""
+    """Nothing is addressed to a private address at any public tap. The start probe's own attempts do not count, and of
+    sound `audio-...` judges."""
     prober = case.topology.reflectors
     public = [
         seen
