@@ -7,7 +7,6 @@ between the first and the last, and what they carry is the recording that the sp
 from __future__ import annotations
 
 import re
-import wave
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,9 +82,7 @@ def save(case: Case, folder: Path) -> None:
     """Write what each phone heard into a folder: audio-alice-to-bob-1.wav for the first call."""
     for direction in directions(case):
         if direction.heard:
-            with wave.open(str(folder / f"{direction.name}-{direction.call}.wav"), "wb") as file:
-                file.setparams((1, 2, sound.RATE, 0, "NONE", ""))
-                file.writeframes(b"".join(sample.to_bytes(2, "little", signed=True) for sample in direction.samples()))
+            sound.save(direction.samples(), folder / f"{direction.name}-{direction.call}.wav")
 
 
 def _judged(case: Case, direction: Direction) -> tuple[bool, str]:

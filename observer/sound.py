@@ -7,6 +7,8 @@ other plays by their correlation: 1 is the recording itself, whatever its loudne
 from __future__ import annotations
 
 import math
+import struct
+import wave
 from collections.abc import Sequence
 from operator import mul
 from pathlib import Path
@@ -45,6 +47,13 @@ def write(name: str, folder: Path) -> str:
 def linear(pcmu: bytes) -> list[int]:
     """Return the samples, of 16 bits."""
     return [_EXPANDED[byte] for byte in pcmu]
+
+
+def save(samples: Sequence[int], path: Path) -> None:
+    """Write samples of 16 bits into a file that any player plays."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(struct.pack(f"<{len(samples)}h", *samples))
 
 
 def likeness(wanted: Sequence[int], heard: Sequence[int]) -> float:
