@@ -27,6 +27,7 @@ class Direction:
     """What one phone said to another in one call."""
 
     call: int  # its number in this run, from 1
+    call_id: str
     speaker: str
     listener: str
     promised: Address | None = None  # where its sound would come from, as the listener was told
@@ -40,10 +41,11 @@ class Direction:
         return f"audio-{self.speaker}-to-{self.listener}"
 
     @property
-    def lost(self) -> list[Sighting]:
-        """What was sent and not heard."""
+    def is_whole(self) -> bool:
+        """Whether something was heard, and all that was sent before the last of it: who hangs up cuts off the rest."""
         heard = {seen.rtp for seen in self.heard}
-        return [seen for seen in self.sent if seen.rtp not in heard]
+        numbers = [number for number, seen in enumerate(self.sent) if seen.rtp in heard]
+        return bool(self.heard) and (not numbers or numbers[-1] + 1 == len(numbers))
 
     def samples(self) -> list[int]:
         """Return what was heard, each packet in its place; where one is missing there is silence."""
@@ -150,6 +152,7 @@ def _like(name: str, samples: list[int]) -> float:
 @dataclass(slots=True)
 class _Call:
     number: int
+    call_id: str
     caller: str
     began: float
     ended: float
@@ -164,7 +167,7 @@ class _Call:
         for callee in others[:1]:
             for speaker, listener in ((self.caller, callee), (callee, self.caller)):
                 yield Direction(
-                    self.number, speaker, listener, self.told.get(listener), self.told.get(speaker),
+                    self.number, self.call_id, speaker, listener, self.told.get(listener), self.told.get(speaker),
                     self.said.get(speaker, []), self.heard.get(listener, []),
                 )  # fmt: skip
 
@@ -175,7 +178,7 @@ def _calls(case: Case) -> list[_Call]:
     for journey in case.journeys:
         first, sender = journey.first, case.sender(journey)
         if first.method == "INVITE" and first.is_request and sender in case.topology.phones:
-            calls.setdefault(first.call_id, _Call(len(calls) + 1, sender, first.time, first.time))
+            calls.setdefault(first.call_id, _Call(len(calls) + 1, first.call_id, sender, first.time, first.time))
         call = calls.get(first.call_id)
         if call is None:
             continue

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from observer import audio, checks, connections, consequence, ladder, story
+from observer import audio, checks, connections, consequence, ladder, story, unheard
 from observer.case import Case, contacts_of_phones
 from observer.control import ROOM, Request, ask, serve, until_stopped
 from observer.decode import KEYS, Sighting, decode
@@ -79,7 +79,8 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
         verdict["checks"].append(
             {"name": "captures-whole", "result": "fail", "evidence": "; ".join(filter(None, [lost, *deaf]))}
         )
-    drawing = ladder.draw(_worth_drawing(journeys), case.around)
+    worth_drawing = _worth_drawing(journeys)
+    drawing = ladder.draw(worth_drawing, case.around, _sound(case, worth_drawing))
     (folder / "story.json").write_text(json.dumps({"run": folder.name, "messages": story.as_json(journeys)}, indent=1))
     (folder / "ladder.txt").write_text(drawing)
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
@@ -175,6 +176,12 @@ def _worth_drawing(journeys: list[story.Journey]) -> list[story.Journey]:
     calls = list(dict.fromkeys(journey.first.call_id for journey in journeys if journey.first.method == "INVITE"))
     drawn = set(calls[:MOST_CALLS_DRAWN])
     return [journey for journey in journeys if journey.first.call_id in drawn or journey.first.call_id not in calls]
+
+
+def _sound(case: Case, drawn: list[story.Journey]) -> list[unheard.Hop]:
+    """Return the hops of what was said in the calls that are drawn."""
+    calls = {journey.first.call_id for journey in drawn}
+    return [hop for direction, way in unheard.hops(case) for hop in way if direction.call_id in calls]
 
 
 def _collect_phone_files(run: str, folder: Path) -> None:

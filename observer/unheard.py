@@ -1,18 +1,26 @@
-"""Where sound went no further: for each direction in which nothing came, or not all of it, the hop and the reason."""
+"""The way of sound, hop by hop; and for each direction in which nothing came, or not all, where it went no further."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from observer.audio import Direction, directions
 from observer.case import Case, text
 from observer.decode import Address, Rtp, Sighting
 from observer.story import Leg, legs_of
-from observer.whereabouts import INTERNET, ends
+from observer.whereabouts import INTERNET, Loss, ends
 
 OWN = {"alice": "her", "bob": "his"}
+
+
+@dataclass(slots=True)
+class Hop:
+    """The packets of one direction that went one way, from one lane to the next: the first of them, and how many."""
+
+    leg: Leg
+    count: int = 0
+    lost: int = 0  # those that went no further and were not heard
+    loss: Loss | None = None  # why the first of these did not
 
 
 @dataclass(slots=True, frozen=True)
@@ -23,42 +31,54 @@ class Unheard:
     text: str
 
 
-def losses(case: Case) -> list[Unheard]:
-    """Return what was not heard of what was said, each direction that was lost in one way once."""
-    on_the_way: dict[Rtp, list[Sighting]] = {}
+def hops(case: Case) -> list[tuple[Direction, list[Hop]]]:
+    """Return the way of each direction, in the order of time."""
+    seen_of: dict[Rtp, list[Sighting]] = {}
     for seen in case.sightings:
-        if seen.rtp and seen.tap not in case.topology.phones:
-            on_the_way.setdefault(seen.rtp, []).append(seen)
-    found: dict[str, Unheard] = {}
-    for direction in directions(case):
-        words = _missing(case, direction, on_the_way)
-        if words:
-            found.setdefault(words, Unheard(direction, words))
+        if seen.rtp:
+            seen_of.setdefault(seen.rtp, []).append(seen)
+    return [(direction, _way(case, direction, seen_of)) for direction in directions(case)]
+
+
+def _way(case: Case, direction: Direction, seen_of: dict[Rtp, list[Sighting]]) -> list[Hop]:
+    heard = {seen.rtp for seen in direction.heard}
+    found: dict[tuple[Address, Address], Hop] = {}
+    for sent in direction.sent:
+        assert sent.rtp
+        legs = legs_of([seen for seen in seen_of[sent.rtp] if seen.time >= sent.time], case.topology)
+        for leg in legs:
+            hop = found.setdefault((leg.seen.source, leg.seen.destination), Hop(leg))
+            hop.count += 1
+        if sent.rtp not in heard:
+            hop = found[legs[-1].seen.source, legs[-1].seen.destination]
+            hop.lost += 1
+            hop.loss = hop.loss or case.around.loss(legs[-1])
     return list(found.values())
 
 
-def _missing(case: Case, direction: Direction, on_the_way: Mapping[Rtp, list[Sighting]]) -> str:
-    """Return what to say of a direction; nothing where all was heard, but for what was on its way at the end."""
+def losses(case: Case) -> list[Unheard]:
+    """Return what was not heard of what was said; what became of many calls at once is told once."""
+    found: dict[tuple[object, ...], Unheard] = {}
+    for direction, way in hops(case):
+        if not direction.is_whole:
+            where, words = _told(case, direction, way)
+            found.setdefault((direction.name, *where), Unheard(direction, words))
+    return list(found.values())
+
+
+def _told(case: Case, direction: Direction, way: list[Hop]) -> tuple[tuple[object, ...], str]:
+    """Return what to say of a direction, after what it shares with others of which the same is to be said."""
     whose = f"{direction.speaker.capitalize()}'s audio"
     silence = f"{direction.listener.capitalize()} hears nothing"
-    if not direction.sent and not direction.heard:
-        return f"{whose} {_unsaid(case, direction)}: {silence}"
-    lost = direction.lost if not direction.heard else _before_the_last(direction)
-    if not lost:
-        return ""
-    ways = [_way(case, seen, on_the_way) for seen in lost]
-    (most, count), *_ = Counter(key for key, _ in ways).most_common(1)
-    how = next(words for key, words in ways if key == most)
+    if not way:
+        return ("unsaid",), f"{whose} {_unsaid(case, direction)}: {silence}"
+    end = max(way, key=lambda hop: hop.lost)
+    where, words = _end(case, direction, end)
     if direction.heard:
-        return f"{count} of {len(direction.sent)} packets of {whose} are lost: {how}"
-    return f"{whose} {how}, and {silence}"
-
-
-def _before_the_last(direction: Direction) -> list[Sighting]:
-    """Return what was lost before something that was heard: who hangs up cuts off what is said."""
-    heard = {seen.rtp for seen in direction.heard}
-    last = max((seen.time for seen in direction.sent if seen.rtp in heard), default=0.0)
-    return [seen for seen in direction.lost if seen.time < last]
+        words = f"{end.lost} of {len(direction.sent)} packets of {whose} are lost: {words}"
+    else:
+        words = f"{whose} {words}, and {silence}"
+    return (where, end.leg.seen.destination[0], bool(direction.heard)), words
 
 
 def _unsaid(case: Case, direction: Direction) -> str:
@@ -70,22 +90,14 @@ def _unsaid(case: Case, direction: Direction) -> str:
     return f"is never sent; it was to go to {text(direction.asked)}"
 
 
-def _way(case: Case, seen: Sighting, on_the_way: Mapping[Rtp, list[Sighting]]) -> tuple[tuple[str, Address], str]:
-    """Return where a packet went no further, as a key, and in words."""
-    assert seen.rtp
-    legs = legs_of(on_the_way.get(seen.rtp, []), case.topology)
-    if not legs:
-        return ("", seen.destination), f"goes to {text(seen.destination)} and is seen nowhere after that"
-    last = legs[-1]
-    place, words = _end(case, last)
-    return (place, last.seen.destination), f"goes to {text(last.seen.destination)}{words}"
-
-
-def _end(case: Case, last: Leg) -> tuple[str, str]:
-    loss, target = case.around.loss(last), ends(last, case.topology)[1]
-    if loss is None:
-        what = "the proxy does not pass it on" if target == "proxy" else f"last seen at {last.taps[-1]}"
-        return target, f": {what}"
-    if loss.place == INTERNET and loss.lane == "core":
-        return loss.lane, ", a private address: the Internet drops it"
-    return loss.lane, f": {loss.text}"
+def _end(case: Case, direction: Direction, hop: Hop) -> tuple[str, str]:
+    """Return where packets went no further, and how, in words."""
+    goes = f"goes to {text(hop.leg.seen.destination)}"
+    if hop.leg.taps == [direction.speaker]:
+        return "", f"{goes} and is seen nowhere after that"
+    if hop.loss is None:
+        target = ends(hop.leg, case.topology)[1]
+        return target, f"{goes}: {'the proxy does not pass it on' if target == 'proxy' else 'it does not come there'}"
+    if hop.loss.place == INTERNET and hop.loss.lane == "core":
+        return hop.loss.lane, f"{goes}, a private address: the Internet drops it"
+    return hop.loss.lane, f"{goes}: {hop.loss.text}"
