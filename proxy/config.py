@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive")
+REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive", "relay")
 LOG_LEVELS = ("debug", "info", "warning")
 ALGORITHMS = ("SHA-512-256", "SHA-256", "MD5")
 
@@ -47,6 +47,9 @@ class Settings:
     service_route: list[str] = field(default_factory=list)
     keepalive: int = 25
     keepalive_misses: int = 3
+    relay: str = "off"
+    relay_ports: str = "30000-30999"
+    relay_timeout: int = 60
     t1: float = 0.5
     t2: float = 4.0
     t4: float = 5.0
@@ -76,6 +79,16 @@ class Settings:
         """Return what is written into Via and Record-Route for a bound address: the advertised one of its family."""
         family = ipaddress.ip_address(ip).version
         return next((each for each in self.advertise if ipaddress.ip_address(each).version == family), ip)
+
+    def bound_ip(self, public: str) -> str:
+        """Return the address of this machine that stands behind an advertised one."""
+        return next((ip for ip in self.ip if self.public_ip(ip) == public), public)
+
+    @property
+    def relay_pairs(self) -> list[int]:
+        """The even ports of `relay_ports`, each with the odd one above it in the range."""
+        first, last = map(int, self.relay_ports.split("-"))
+        return list(range(first + first % 2, last, 2))
 
     @property
     def auth_realm(self) -> str:
@@ -208,6 +221,13 @@ def _mapping(value: Any) -> dict[str, dict[str, Any]]:
     return users
 
 
+def _range(value: Any) -> str:
+    first, last = (_number(1024, 65535)(part) for part in str(value).split("-"))
+    if last - first < 3:
+        raise ValueError
+    return f"{first}-{last}"
+
+
 _port = _number(1, 65535)
 
 KEYS = (
@@ -247,6 +267,12 @@ KEYS = (
         "seconds from 0 to 3600", _number(0, 3600)),
     Key("keepalive_misses", "SIP_PROXY_KEEPALIVE_MISSES", "so many unanswered in a row end its binding",
         "a number from 1 to 100", _number(1, 100)),
+    Key("relay", "SIP_PROXY_RELAY", "whose media comes through us: of nobody, of phones behind NATs, of all",
+        "one of off, auto, always", _one_of("off", "auto", "always")),
+    Key("relay_ports", "SIP_PROXY_RELAY_PORTS", "UDP ports for that, four a call: two for each side",
+        "FIRST-LAST, ports from 1024 to 65535, at least four", _range),
+    Key("relay_timeout", "SIP_PROXY_RELAY_TIMEOUT", "media that is silent for so long has ended",
+        "seconds from 5 to 86400", _number(5, 86400)),
     Key("t1", "SIP_PROXY_T1", "RFC 3261's T1: the round-trip time", "seconds from 0.01 to 10",
         _number(0.01, 10, float)),
     Key("t2", "SIP_PROXY_T2", "T2: the longest interval between retransmissions", "seconds from 0.01 to 60",

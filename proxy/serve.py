@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import resource
 import secrets
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from proxy import users
@@ -29,6 +30,7 @@ from proxy.net import tls
 from proxy.net.http import Http
 from proxy.net.key import KeyFileError, load_key
 from proxy.net.resolver import Resolver, system_servers
+from proxy.net.rtp import Relay, can_bind
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.stream import Limits, Streams
@@ -56,13 +58,20 @@ async def _serve(settings: Settings) -> int:
     key, store = _state(settings, log)
     sink: list[Effect] = []
     location = Location(sink)
-    engine = build_engine(settings, key, location, sink)
+    pairs = _media_ports(settings, log)
+    engine = build_engine(settings, key, location, sink, pairs)
     servers = [_server(each) for each in settings.dns] or system_servers()
     transports = (*settings.transports, *(["tls"] if settings.tls_certificate else []))
     families = tuple(sorted({ipaddress.ip_address(ip).version for ip in settings.ip}))
     resolver = Resolver(servers, time.monotonic, transports, families)
     shell = Shell(engine, log, resolver, store, durable_first=settings.flush == 0)
     greeting = await _listen(settings, shell)
+    if engine.media is not None:
+        shell.relay = Relay(
+            asyncio.get_running_loop(), settings.bound_ip, settings.relay_timeout, shell.media_silent, log.event,
+            log.strange,
+        )  # fmt: skip
+        greeting.append(f"SIP proxy relays media ({settings.relay}) by ports {settings.relay_ports}")
     greeting += _state_of_affairs(settings, engine)
     if store is not None:
         count = location.load(store.open(), shell.now())
@@ -76,8 +85,13 @@ async def _serve(settings: Settings) -> int:
     return 0
 
 
-def build_engine(settings: Settings, key: bytes, location: Location, sink: list[Effect]) -> Engine:
-    """Return an engine for these settings: plain values go in, the core never sees the settings. Raises BadUsers."""
+def build_engine(
+    settings: Settings, key: bytes, location: Location, sink: list[Effect], pairs: Sequence[int] | None = None
+) -> Engine:
+    """Return an engine for these settings: plain values go in, the core never sees the settings. Raises BadUsers.
+
+    `pairs`: the even media ports that can be used, when not all of the settings can.
+    """
     remedies = Remedies(**{name: name not in settings.without for name in NAMES})
     mapping = {name: MappedUser(**given) for name, given in settings.ua_mapping.items()}
     listeners = Listeners(
@@ -102,7 +116,29 @@ def build_engine(settings: Settings, key: bytes, location: Location, sink: list[
     )  # fmt: skip
     rate = float(settings.refused_rate)
     admission = Admission(Allowance(settings.failures, 10 * settings.failures, 300, rate, 20 * rate))
-    return Engine(listeners, router, location, sink, key, policy, authenticator, admission)
+    relay = None if settings.relay == "off" else (settings.relay, settings.relay_pairs if pairs is None else pairs)
+    return Engine(listeners, router, location, sink, key, policy, authenticator, admission, relay)
+
+
+def _media_ports(settings: Settings, log: Log) -> list[int]:
+    """Return the even ports that are free, with the odd ones above them, on all our addresses. Raises CannotServe."""
+    if settings.relay == "off" or "relay" in settings.without:
+        return []
+    _allow_many_sockets()
+    pairs = settings.relay_pairs
+    free = [port for port in pairs if all(can_bind((ip, port + each)) for ip in settings.ip for each in (0, 1))]
+    if len(free) < len(pairs):
+        taken = len(pairs) - len(free)
+        log.line(f"SIP proxy leaves out {taken} pairs of ports of SIP_PROXY_RELAY_PORTS: somebody else uses them")
+    if len(free) < 2:
+        raise CannotServe(f"SIP_PROXY_RELAY_PORTS={settings.relay_ports}: no port is free; name others")
+    return free
+
+
+def _allow_many_sockets() -> None:
+    """A call with sound has eight sockets; the limit that programs begin with is for those that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 async def _listen(settings: Settings, shell: Shell) -> list[str]:

@@ -20,7 +20,7 @@ BINDINGS, CALLS_UP = 100_000, 10_000  # of call-loaded
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("--quick", action="store_true", help="calls by UDP only, at one rate: 3 minutes")
+    parser.add_argument("--quick", action="store_true", help="one kind of work (`call`), at one rate: 3 minutes")
     parser.add_argument("--check", action="store_true", help="instead: instructions a message, against those kept")
     parser.add_argument("--accept", action="store_true", help="with --check: keep the new numbers")
     parser.add_argument("--work", default="", metavar="NAME,...", help=f"only these, of: {', '.join(WORKS)}")
@@ -37,11 +37,11 @@ def run(given: argparse.Namespace) -> int:
         raise Mistake("--accept: goes with --check")
     if given.check and (given.quick or given.work):
         raise Mistake("--check: counts instructions of a fixed mix; it goes with --accept and nothing else")
-    if given.quick and given.work:
-        raise Mistake("--quick --work: the quick one is `call`; give one of the two")
     if min(given.rounds, given.bindings, given.calls) < 1 or min(given.seconds, given.rate) < 0:
         raise Mistake("--rounds, --seconds, --rate, --bindings, --calls: give numbers above 0")
-    works = choose("--work", given.work, list(WORKS))
+    works = choose("--work", given.work, list(WORKS)) if given.work or not given.quick else ["call"]
+    if given.quick and len(works) > 1:
+        raise Mistake("--quick --work: the quick one is of one kind of work; name one")
     engine.ensure()
     lab = settings.load()
     images.ensure(lab)
@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> int:
         return instructions.check(found, accept=given.accept)
     containers.need_two_processors()
     wanted = plan.Plan(
-        project=lab.project, images=found, works=["call"] if given.quick else works, rounds=given.rounds,
+        project=lab.project, images=found, works=works, rounds=given.rounds,
         seconds=given.seconds or (QUICK_SECONDS if given.quick else SECONDS), rate=given.rate, is_quick=given.quick,
         bindings=given.bindings, calls_up=given.calls,
     )  # fmt: skip

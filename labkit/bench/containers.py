@@ -32,12 +32,16 @@ HARDENED = (
 
 @dataclass(slots=True, frozen=True)
 class Program:
-    """What a container runs: image, command, variables, volumes (a source and its place, or a place)."""
+    """What a container runs: image, command, variables, volumes (a source and its place, or a place).
+
+    `port`: where it listens as soon as it serves.
+    """
 
     image: str
     command: Sequence[str]
     variables: Mapping[str, str]
     volumes: Sequence[str] = ()
+    port: int = 5060
 
 
 @dataclass(slots=True, frozen=True)
@@ -100,7 +104,7 @@ def serving(project: str, name: str, program: Program, inside: str, cpus: str, t
     title = f"{project}-bench-{name}"
     start(project, title, program, "--network", f"container:{inside}", "--cpuset-cpus", cpus)
     try:
-        listening = docker("exec", inside, "python3", "/bench/sipp.py", "await", "5060", transport)
+        listening = docker("exec", inside, "python3", "/bench/sipp.py", "await", str(program.port), transport)
         if listening.returncode != 0:
             said = docker("logs", "--tail", "5", title)
             words = progress.last_lines(said.stdout + said.stderr) or "no reason given"

@@ -14,7 +14,7 @@ from labkit.bench import limits, loaded, report, rounds
 from labkit.bench.containers import docker
 from labkit.bench.plan import ONE_WORKER, Plan, standing
 from labkit.bench.systems import Images, Users
-from labkit.bench.work import OURS, PLACES, WORKS, Work
+from labkit.bench.work import OURS, WORKS, Work
 
 
 def measure(plan: Plan) -> dict[str, Any]:
@@ -27,8 +27,6 @@ def measure(plan: Plan) -> dict[str, Any]:
         if not plan.is_quick:
             result |= limits.of_sipp(plan, users)
             result["engine"] = {OURS: loaded.engine_times(plan.images.proxy)}
-            result |= {name: {"what": what, **{system: {"unsupported": why} for system, why in reasons.items()}}
-                       for name, (what, reasons) in PLACES.items()}  # fmt: skip
     finally:
         users.remove()
     result["run"]["not_measured"] = not_measured(plan, result)
@@ -93,7 +91,7 @@ def not_measured(plan: Plan, result: dict[str, Any]) -> list[str]:
     """Return what was left out, and why: nothing is skipped in silence."""
     left = [f"{name}: not asked for (--work)" for name in WORKS if name not in result and not plan.is_quick]
     if plan.is_quick:
-        left.append("--quick: everything but CPU and latency of calls by UDP at one rate")
+        left.append(f"--quick: everything but CPU and latency of {plan.works[0]} at one rate")
         return left
     for name in plan.works:
         left += [

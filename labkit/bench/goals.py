@@ -49,6 +49,7 @@ GOALS = (
          1.1, 1.2, "×"),
     Goal("memory of an idle binding", ("call-loaded", "ours", "kb_per_binding"), 1.0, 2.0, "kB"),
     Goal("memory of an established call", ("call-loaded", "ours", "kb_per_call"), 0.0, 0.5, "kB"),
+    Goal("media passed on: CPU of a packet, of rtpengine's", ("relay", "ratio_cpu"), 1.0, 1.5, "×"),
     Goal("engine: INVITE in to effects out", ("engine", "ours", "invite_us"), 40.0, 60.0, "µs"),
 )  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from labkit.bench import load, rounds, search
 from labkit.bench.containers import BOTH, Standing, pod
-from labkit.bench.load import Result
+from labkit.bench.load import Job, Result
 from labkit.bench.plan import TWO_WORKERS, Plan, standing
 from labkit.bench.systems import Users
 from labkit.bench.work import WORKS, Work
@@ -46,7 +46,8 @@ def of_sipp(plan: Plan, users: Users) -> dict[str, Any]:
 
     def direct(rate: int, *, is_timed: bool = False) -> Result:
         with pod(plan.project, "direct", plan.images.phone, BOTH, users.volume) as inside:
-            job = rounds.job(work, users, rate, TRIAL_S, is_timed=is_timed, abort=True)
+            job = rounds.job(work, users, rate, TRIAL_S, "direct", is_timed=is_timed, abort=True)
+            assert isinstance(job, Job)
             job.target = f"127.0.0.1:{job.callee_port}"
             return load.run(Standing("direct", inside, None), job)
 
@@ -68,18 +69,18 @@ def _trial(plan: Plan, system: str, work: Work, users: Users, rate: int, *, is_t
     """Try a rate on a fresh system, on both cores: what an earlier trial broke is not this one's fault."""
     with standing(plan, system, work, users, TWO_WORKERS) as found:
         users.given = 0  # it knows no phone yet
-        load.run(found, rounds.warm_up(work, users, min(rate, work.rates[system])))
-        return load.run(found, rounds.job(work, users, rate, TRIAL_S, is_timed=is_timed, abort=not is_timed))
+        load.run(found, rounds.warm_up(work, users, min(rate, work.rates[system]), system))
+        return load.run(found, rounds.job(work, users, rate, TRIAL_S, system, is_timed=is_timed, abort=not is_timed))
 
 
 def _curve(plan: Plan, system: str, work: Work, users: Users, highest: int) -> list[dict[str, Any]]:
     """Return CPU and latency at several rates, on both cores as the highest was found."""
     points = []
     with standing(plan, system, work, users, TWO_WORKERS) as found:
-        load.run(found, rounds.warm_up(work, users, work.rates[system]))
+        load.run(found, rounds.warm_up(work, users, work.rates[system], system))
         for part in CURVE:
             rate = max(1, round(part * highest))
-            result = load.run(found, rounds.job(work, users, rate, CURVE_S))
+            result = load.run(found, rounds.job(work, users, rate, CURVE_S, system))
             points.append({
                 "rate": rate, "cpu_us": round(result.cpu_us / max(1, result.successful), 1), "p50_ms": result.p50_ms,
                 "p95_ms": result.p95_ms, "p99_ms": result.p99_ms, "fault": result.fault(),

@@ -1,4 +1,4 @@
-"""One load: SIPp calls through a system at a rate; what it counted, and what the system used meanwhile."""
+"""One load: calls, or media, through a system at a rate; what was counted, and what the system used meanwhile."""
 
 from __future__ import annotations
 
@@ -16,9 +16,30 @@ from labkit.bench.containers import Standing
 from labkit.outcome import LabBroken
 
 PORT, CALLEE_PORT, HELD_PORTS = 5080, 5070, (5081, 5071)
+PACKETS_PER_CALL = 100  # a second: 50 each way
 SAMPLE_S = 1.0  # how often memory is looked at
 SLOW_MS = 500.0  # T1: an answer that took longer was asked for twice, or sent twice
 KEPT = 1.05  # what a run may take longer than its rate implies
+
+
+@dataclass(slots=True)
+class MediaJob:
+    """What tests/bench/rtp.py is to do: calls that are up, with sound both ways, 50 packets a second each way."""
+
+    system: str  # who is told of the calls, and how
+    calls_up: int
+    seconds: int
+    run: str = field(default_factory=lambda: secrets.token_hex(4))
+
+    @property
+    def rate(self) -> int:
+        """Packets a second."""
+        return self.calls_up * PACKETS_PER_CALL
+
+    @property
+    def calls(self) -> int:
+        """The units of this work, which are packets."""
+        return self.rate * self.seconds
 
 
 @dataclass(slots=True)
@@ -63,7 +84,7 @@ class Result:
     def fault(self) -> str:
         """Return why this was no clean run, "" for one that was."""
         if self.failed:
-            return f"{self.failed} failed calls{self.complaint and ': '}{self.complaint}"
+            return f"{self.failed} of {self.calls} failed{self.complaint and ': '}{self.complaint}"
         if self.retransmissions:
             return f"{self.retransmissions} retransmissions"
         if self.successful != self.calls:
@@ -75,8 +96,8 @@ class Result:
         return ""
 
 
-def run(standing: Standing, job: Job) -> Result:
-    """Do the job, and return what came of it. Raises LabBroken where SIPp does not run."""
+def run(standing: Standing, job: Job | MediaJob) -> Result:
+    """Do the job, and return what came of it. Raises LabBroken where who does it does not run."""
     account = standing.account
     with _asked(standing, job) as process:
         began, before = time.monotonic(), account.cpu_us() if account else 0.0
@@ -108,10 +129,11 @@ def held(standing: Standing, calls: int, rate: int) -> Iterator[float]:
 
 
 @contextmanager
-def _asked(standing: Standing, job: Job) -> Iterator[subprocess.Popen[str]]:
+def _asked(standing: Standing, job: Job | MediaJob) -> Iterator[subprocess.Popen[str]]:
     """A job that waits for its start, ended afterwards with all that it started."""
+    script = "rtp.py" if isinstance(job, MediaJob) else "sipp.py"
     process = subprocess.Popen(
-        ["docker", "exec", "--interactive", standing.pod, "python3", "/bench/sipp.py", json.dumps(asdict(job))],
+        ["docker", "exec", "--interactive", standing.pod, "python3", f"/bench/{script}", json.dumps(asdict(job))],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1,
     )  # fmt: skip
     try:
@@ -138,6 +160,6 @@ def _read(process: subprocess.Popen[str], standing: Standing) -> dict[str, Any]:
     line = process.stdout.readline()
     if not line:
         complaint = process.communicate()[1].strip().splitlines()[-1:]
-        raise LabBroken(f"SIPp beside {standing.name} ended early: {' '.join(complaint) or 'no reason given'}")
+        raise LabBroken(f"the load beside {standing.name} ended early: {' '.join(complaint) or 'no reason given'}")
     said: dict[str, Any] = json.loads(line)
     return said

@@ -8,7 +8,7 @@ from typing import Any
 
 from labkit.bench import goals
 from labkit.bench.rounds import Figures
-from labkit.bench.work import KAMAILIO, NOTE_SIPPY, OURS, PLACES, RTPENGINE, SIPPY, WORKS, Work
+from labkit.bench.work import KAMAILIO, NOTE_SIPPY, OURS, RTPENGINE, SIPPY, WORKS, Work
 
 MIB = 1 << 20
 SYSTEMS = (OURS, KAMAILIO, SIPPY, RTPENGINE)
@@ -37,18 +37,24 @@ def entry(work: Work, figures: Mapping[str, Figures]) -> dict[str, Any]:
 
 
 def compared(found: dict[str, Any]) -> dict[str, Any]:
-    """Add the ratios of ours to Kamailio's, of what was measured of both."""
+    """Add the ratios of ours to the peer's, of what was measured of both: Kamailio's, of media rtpengine's."""
+    peer = peer_of(found)
     for ratio, key in (("ratio_cpu", "cpu_us"), ("ratio_rate", "max_rate")):
-        ours, theirs = (found.get(name, {}).get(key) for name in (OURS, KAMAILIO))
+        ours, theirs = (found.get(name, {}).get(key) for name in (OURS, peer))
         if ours and theirs:
             found[ratio] = round(ours / theirs, 3)
     return found
 
 
+def peer_of(found: Mapping[str, Any]) -> str:
+    """Return whom a kind of work compares ours with."""
+    return RTPENGINE if RTPENGINE in found else KAMAILIO
+
+
 def table(result: Mapping[str, Any]) -> list[list[str]]:
     """Return the rows of what was measured, the head first."""
     rows = [list(HEAD)]
-    for name in (*WORKS, *PLACES, "direct"):
+    for name in (*WORKS, "direct"):
         for system in (*SYSTEMS, "sipp"):
             each = result.get(name, {}).get(system)
             if each is not None:
@@ -77,7 +83,7 @@ def _number(value: float | None) -> str:
 
 
 def ratios(result: Mapping[str, Any]) -> list[str]:
-    """Return a line for each ratio of ours to Kamailio's."""
+    """Return a line for each kind of work that has ratios: of ours to its peer's."""
     lines = []
     for name in WORKS:
         found = result.get(name, {})
@@ -87,7 +93,7 @@ def ratios(result: Mapping[str, Any]) -> list[str]:
             if key in found
         ]
         if said:
-            lines.append(f"{name}: ours to kamailio: {', '.join(said)}")
+            lines.append(f"{name}: ours to {peer_of(found)}: {', '.join(said)}")
     return lines
 
 

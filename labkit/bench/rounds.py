@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from labkit.bench import load
 from labkit.bench.containers import Standing
-from labkit.bench.load import Job, Result
+from labkit.bench.load import PACKETS_PER_CALL, Job, MediaJob, Result
 from labkit.bench.systems import Users
 from labkit.bench.work import Work
 from labkit.outcome import LabBroken, say
@@ -79,7 +79,7 @@ class _Meter:
         assert self.standing.account is not None
         return self.standing.account.memory_bytes()
 
-    def call(self, job: Job) -> Result:
+    def call(self, job: Job | MediaJob) -> Result:
         result = load.run(self.standing, job)
         self.called_s += result.seconds
         self.called_us += result.cpu_us
@@ -98,17 +98,17 @@ def measure(
     for name, meter in meters.items():
         figures[name].memory_before = meter.memory()
         meter.began, meter.first_us = time.monotonic(), meter.cpu_us()
-        warm = meter.call(warm_up(work, users, work.rates[name]))
+        warm = meter.call(warm_up(work, users, work.rates[name], name))
         if not warm.successful:
             raise LabBroken(f"{name} does not do {work.name}: {warm.fault()}; SIPp says: {warm.complaint or 'nothing'}")
     for number in range(1, rounds + 1):
         order = list(meters) if number % 2 else list(reversed(meters))
         for name in order:
-            result = meters[name].call(job(work, users, work.rates[name], seconds))
+            result = meters[name].call(job(work, users, work.rates[name], seconds, name))
             figures[name].results.append(result)
             used = result.cpu_us / max(1, result.successful)
             fault = result.fault()
-            say(f"{work.name}, round {number} of {rounds}: {name} {used:.0f} µs a {work.unit}{fault and ': '}{fault}")
+            say(f"{work.name}, round {number} of {rounds}: {name} {used:.1f} µs a {work.unit}{fault and ': '}{fault}")
     time.sleep(SETTLE_S)  # not for anything to happen, but for everything to have ended: this time is measured, too
     for name, meter in meters.items():
         idle_s = time.monotonic() - meter.began - meter.called_s
@@ -118,16 +118,20 @@ def measure(
     return figures
 
 
-def warm_up(work: Work, users: Users, rate: int) -> Job:
+def warm_up(work: Work, users: Users, rate: int, system: str) -> Job | MediaJob:
     """Return the job that comes before what counts; phones that are to be known register in it, all of them."""
-    found = job(work, users, rate, WARM_UP_S)
-    if work.users == "known":
+    found = job(work, users, rate, WARM_UP_S, system)
+    if isinstance(found, Job) and work.users == "known":
         found.calls = KNOWN
     return found
 
 
-def job(work: Work, users: Users, rate: int, seconds: int, *, is_timed: bool = True, abort: bool = False) -> Job:
+def job(
+    work: Work, users: Users, rate: int, seconds: int, system: str, *, is_timed: bool = True, abort: bool = False
+) -> Job | MediaJob:
     """Return the job of one run. SIPp begins a file of users again at its end."""
+    if work.is_media:
+        return MediaJob(system, max(1, rate // PACKETS_PER_CALL), seconds)
     calls = rate * seconds
     share = ""
     if work.users:

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labkit.bench.containers import SCENARIOS, Program
-from labkit.bench.work import KAMAILIO, OURS, SIPPY, Work
+from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, SIPPY, Work
 from labkit.settings import ROOT
 
 USERS = 100_000
 REALM, PASSWORD = "127.0.0.1", "secret"
+MEDIA_PORTS, NG_PORT = "20000-29999", 2223
 FLUSH_S = 2  # how long what is written behind may wait, for both
 MAPPING = {name: {"ip": "127.0.0.1", "port": port} for name, port in (("service", 5070), ("held", 5071))}
 
@@ -74,7 +75,8 @@ def _ha1(user: str) -> str:
 
 def program(system: str, work: Work, images: Images, users: Users, workers: int) -> Program:
     """Return what a system's container runs for a kind of work, with so many workers where it has such."""
-    return {OURS: _ours, KAMAILIO: _kamailio, SIPPY: _sippy}[system](work, images, users, workers)
+    known = {OURS: _ours, KAMAILIO: _kamailio, SIPPY: _sippy, RTPENGINE: _rtpengine}
+    return known[system](work, images, users, workers)
 
 
 def _ours(work: Work, images: Images, users: Users, workers: int) -> Program:
@@ -90,6 +92,8 @@ def _ours(work: Work, images: Images, users: Users, workers: int) -> Program:
         variables["SIP_PROXY_STATE"] = "/var/lib/sip-proxy"
         variables["SIP_PROXY_FLUSH"] = str(FLUSH_S) if work.journal == "behind" else "0"
         volumes.append("/var/lib/sip-proxy")  # a volume, which lies on a disk
+    if work.is_media:
+        variables |= {"SIP_PROXY_RELAY": "always", "SIP_PROXY_RELAY_PORTS": MEDIA_PORTS}
     return Program(images.proxy, ["python3", "-m", "proxy"], variables, volumes)
 
 
@@ -111,3 +115,13 @@ def _kamailio(work: Work, images: Images, users: Users, workers: int) -> Program
 def _sippy(work: Work, images: Images, users: Users, workers: int) -> Program:
     command = ["python3", "-m", "sippy.b2bua_simple", "-f", "-l", "127.0.0.1", "-p", "5060", "-n", "127.0.0.1:5070"]
     return Program(images.peers, command, {"PYTHONPATH": "/opt/sippy", "SIPLOG_BEND": "none"})
+
+
+def _rtpengine(work: Work, images: Images, users: Users, workers: int) -> Program:
+    first, last = MEDIA_PORTS.split("-")
+    command = [
+        "rtpengine", "--foreground", "--table=-1", "--interface=127.0.0.1", f"--listen-ng=127.0.0.1:{NG_PORT}",
+        f"--port-min={first}", f"--port-max={last}", f"--num-threads={workers}", "--log-stderr", "--log-level=3",
+        "--pidfile=/tmp/rtpengine.pid",
+    ]  # fmt: skip
+    return Program(images.peers, command, {}, port=NG_PORT)

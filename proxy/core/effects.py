@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from proxy.core.flow import Flow
+from proxy.core.flow import Address, Flow
 
 
 @dataclass(slots=True)
@@ -71,6 +71,44 @@ class Forget(NamedTuple):
     id: int
 
 
+class OpenRelay(NamedTuple):
+    """Open the ports of one media section of a session: for each side, an address of ours and an even port.
+
+    The port above each is for RTCP. What cannot be opened comes back as `Engine.relay_unopened`. `rate` is the RTP
+    clock's, in Hz.
+    """
+
+    session: int
+    section: int
+    call_id: bytes
+    kind: bytes
+    here: tuple[Address, Address]
+    rate: int
+
+
+class SteerRelay(NamedTuple):
+    """Tell where the media of one side comes from, and where it wants its own.
+
+    `hosts`: addresses it may come from; `rtp`, `rtcp`: where it is sent to before any has come, None: nowhere. With
+    `is_fixed` it is sent there afterwards too, else to where it comes from.
+    """
+
+    session: int
+    section: int
+    side: int
+    hosts: frozenset[str]
+    rtp: Address | None
+    rtcp: Address | None
+    is_fixed: bool
+
+
+class CloseRelay(NamedTuple):
+    """Close all ports of a session, and log what passed."""
+
+    session: int
+    why: str
+
+
 @dataclass(slots=True)
 class Note:
     """Something worth a line in the log: a noun-verb name and its fields. Never a secret."""
@@ -79,4 +117,4 @@ class Note:
     fields: Mapping[str, object]
 
 
-Effect = Send | Locate | Save | Forget | Note
+Effect = Send | Locate | Save | Forget | OpenRelay | SteerRelay | CloseRelay | Note

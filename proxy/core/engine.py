@@ -23,6 +23,7 @@ from proxy.core.identity import Identity
 from proxy.core.keepalive import Keepalive
 from proxy.core.listeners import Listeners, hostport
 from proxy.core.location import Location
+from proxy.core.media import Media, Side
 from proxy.core.remedies import Remedies
 from proxy.core.route import Router
 from proxy.core.signer import SIGNATURE_BYTES, Signer
@@ -59,11 +60,15 @@ class Policy:
 
 
 class Engine:
-    """The proxy without its sockets. `key` (16 to 32 secret bytes) signs what comes back."""
+    """The proxy without its sockets. `key` (16 to 32 secret bytes) signs what comes back.
+
+    `relay`: whose media comes through it ("auto", "always"), and by which even ports; None: nobody's.
+    """
 
     def __init__(
         self, listeners: Listeners, router: Router, location: Location, sink: list[Effect], key: bytes, policy: Policy,
         authenticator: Authenticator | None = None, admission: Admission | None = None,
+        relay: tuple[str, Sequence[int]] | None = None,
     ) -> None:  # fmt: skip
         self.counts: Counter[str] = Counter()
         self.is_draining = False
@@ -76,8 +81,9 @@ class Engine:
         self._sink = sink
         self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
         self.transactions = Transactions(policy.times, sink)
+        self.media = Media(*relay, sink, self.counts) if relay is not None and policy.remedies.relay else None
         self.forwarding = Forwarding(
-            listeners, location, policy.remedies, self._signer, self._contacts, self.transactions, sink
+            listeners, location, policy.remedies, self._signer, self._contacts, self.transactions, sink, self.media
         )
         self.keepalive = Keepalive(
             location, listeners, self._signer, self.transactions.timers, sink,
@@ -136,6 +142,18 @@ class Engine:
     def located(self, token: bytes, hops: Sequence[tuple[str, Address]], status: int, now: float) -> list[Effect]:
         """Return what follows from a Locate: (transport, address) in order, or none and a status that says why."""
         self.forwarding.located(token, list(hops), status, now)
+        return self._effects()
+
+    def relay_silent(self, session: int, now: float) -> list[Effect]:
+        """Return what follows when no media has come through a session for long."""
+        if self.media is not None:
+            self.media.silent(session)
+        return self._effects()
+
+    def relay_unopened(self, session: int, ports: Sequence[int], now: float) -> list[Effect]:
+        """Return what follows when ports of an OpenRelay could not be opened."""
+        if self.media is not None:
+            self.media.unopened(session, ports)
         return self._effects()
 
     def pending(self) -> int:
@@ -214,6 +232,9 @@ class Engine:
             natted = True
         else:
             natted = False
+        if self.media is not None:
+            callees = [Side(target.flow or flow, target.natted) for target in targets]
+            self.media.admit(request, Side(flow, natted), callees)
         groups: tuple[Sequence[Target], ...] = (targets,)
         if len(targets) > 1:
             groups = tuple(list(group) for _, group in groupby(targets, key=lambda target: target.q))

@@ -7,7 +7,7 @@ exactly one other final response at the most.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.core.flow import Address, Flow
 from proxy.core.target import Target
@@ -44,16 +44,19 @@ class Forwarder(Protocol):
     def flow_failed(self, branch: Branch) -> None:
         """A registered flow does not exist any more."""
 
+    def failed(self, branch: Branch) -> None:
+        """A branch whose media comes through us has no success to wait for any more."""
+
 
 class Branch:
     """One target of a request: the user of its client transaction.
 
     `hops` are flows still to be tried, in order (RFC 3263 §4.3); `final` is a final response, a status of our own
-    making, or None while the branch is pending.
+    making, or None while the branch is pending. `media` is the forwarder's: set when media comes through us.
     """
 
     __slots__ = (
-        "cancelled", "context", "final", "hops", "may_grow", "ringing", "server_name", "target", "timer_c",
+        "cancelled", "context", "final", "hops", "may_grow", "media", "ringing", "server_name", "target", "timer_c",
         "transaction",
     )  # fmt: skip
 
@@ -68,6 +71,7 @@ class Branch:
         self.ringing = False
         self.cancelled = False
         self.timer_c: Timer | None = None
+        self.media: Any = None
 
     def responded(self, response: Response, now: float) -> None:
         """Take a response from the client transaction."""
@@ -162,6 +166,8 @@ class Branch:
     def _finish(self, final: Response | int) -> None:
         self.final = final
         self._stop_timer_c()
+        if self.media is not None and _status(final) >= 300:
+            self.context.core.failed(self)
 
     def _stop_timer_c(self) -> None:
         if self.timer_c is not None:

@@ -17,6 +17,8 @@ from proxy.core.flow import Address, Flow, is_literal, is_private, may_send_to
 from proxy.core.forking import Branch, ResponseContext, challenges
 from proxy.core.listeners import Listeners, hostport, transport_of
 from proxy.core.location import Location
+from proxy.core.media import METHODS as MEDIA_METHODS
+from proxy.core.media import Media, Side
 from proxy.core.remedies import Remedies
 from proxy.core.signer import Signer, pack, unpack
 from proxy.core.target import Target
@@ -40,7 +42,7 @@ class Forwarding:
 
     def __init__(
         self, listeners: Listeners, location: Location, remedies: Remedies, signer: Signer, contacts: Contacts,
-        transactions: Transactions, sink: list[Effect],
+        transactions: Transactions, sink: list[Effect], media: Media | None,
     ) -> None:  # fmt: skip
         self._listeners = listeners
         self._location = location
@@ -49,6 +51,7 @@ class Forwarding:
         self._contacts = contacts
         self._transactions = transactions
         self._sink = sink
+        self._media = media
         self._refusal = remembered(self._judge)
         self._locating: dict[bytes, tuple[Flow, GoOn]] = {}
         self._numbers = count(1)
@@ -73,7 +76,11 @@ class Forwarding:
             branch.fail(refusal[0], now)
             return
         name = b"%b.%d" % (branch.context.base, next(self._numbers))
-        copy = self._copy(branch, request, flow, name, now)
+        try:
+            copy = self._copy(branch, request, flow, name, now)
+        except SipError as error:
+            branch.fail(error.status, now)
+            return
         data = copy.encode()
         if len(data) > MAX_UDP_REQUEST and flow.transport == "udp" and branch.target.flow is None and branch.may_grow:
             branch.may_grow = False
@@ -99,6 +106,8 @@ class Forwarding:
         """Forward a request without a transaction: an ACK for a 2xx (§16.11). Raises SipError."""
         request.uri = target.uri.encode()
         route.decrement_max_forwards(request)
+        if self._media is not None and request.body:
+            self._media.follow(request)
         flow, host = target.flow or self._literal(target.hop, came), target.hop.address[0]
         if flow is not None:
             refusal = self._refusal(flow)
@@ -201,7 +210,10 @@ class Forwarding:
         return None
 
     def _copy(self, branch: Branch, request: Request, flow: Flow, name: bytes, now: float) -> Request:
-        """Make the copy for one target (§16.6 steps 1 to 8); what is the same for all targets was done before."""
+        """Make the copy for one target (§16.6 steps 1 to 8); what is the same for all targets was done before.
+
+        Raises SipError when its media cannot come through us.
+        """
         target, context = branch.target, branch.context
         copy = request.copy()
         copy.uri = target.uri.encode()
@@ -221,6 +233,9 @@ class Forwarding:
                 copy.push(b"Record-Route", self._listeners.route(context.came, b";r2=on" + token, secure))
                 token = b";r2=on" + token
             copy.push(b"Record-Route", self._listeners.route(flow, token, secure))
+        if self._media is not None:
+            caller, callee = Side(context.came, context.server.natted), Side(flow, target.natted)
+            branch.media = self._media.down(copy, branch.media, caller, callee)
         copy.push(b"Via", self._listeners.via(flow, name))
         return copy
 
@@ -235,12 +250,31 @@ class Forwarding:
             flow = transaction.flow
             if transaction.natted or nat.has_private_contact(response, flow):
                 self._contacts.publish(response, flow, now)
+        if self._media is not None:
+            self._relay_media(self._media, branch, transaction, response)
         if response.status >= 200:
             self._stop_trying(context)
             if context.is_invite and context.server.is_pending:
                 fields = {"call_id": response.header(b"call-id"), "status": response.status, "source": transaction.flow}
                 self._sink.append(Note("invite-answered", fields))
         self._transactions.respond(context.server, response, now)
+
+    def _relay_media(self, media: Media, branch: Branch, transaction: Transaction, response: Response) -> None:
+        context = branch.context
+        if context.method in MEDIA_METHODS:
+            caller, callee = Side(context.came, context.server.natted), Side(transaction.flow, transaction.natted)
+            branch.media = media.up(response, branch.media, context.request, caller, callee)
+        if branch.media is not None and 200 <= response.status < 300:
+            media.settled(branch.media, context.method, response.status, response)
+
+    def failed(self, branch: Branch) -> None:
+        """Let the media of a branch go that has no success to wait for."""
+        final, request = branch.final, branch.context.request
+        if self._media is None or branch.media is None or final is None:
+            return
+        status, message = (final.status, final) if isinstance(final, Response) else (final, request)
+        if message is not None:
+            self._media.settled(branch.media, branch.context.method, status, message)
 
     def answer_for(self, context: ResponseContext, status: int, now: float) -> None:
         """Answer upstream ourselves; a non-INVITE never with 408, which would come too late (RFC 4320 §4.2)."""

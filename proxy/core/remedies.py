@@ -15,6 +15,7 @@ class Remedies:
     record_route: bool = True  # requests within a dialog come through the proxy (RFC 3261 §16.6 step 4)
     flow: bool = True  # a registered phone is reached where its REGISTER came from, not at its Contact
     keepalive: bool = True  # a registered phone behind a NAT is asked now and then, so that its hole stays open
+    relay: bool = True  # media of a phone behind a NAT comes through the proxy, where the settings have it relay at all
 
 
 NAMES = tuple(Remedies.__dataclass_fields__)

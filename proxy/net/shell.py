@@ -17,13 +17,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
 
-from proxy.core.effects import Effect, Forget, Locate, Note, Save, Send
+from proxy.core.effects import CloseRelay, Effect, Forget, Locate, Note, OpenRelay, Save, Send, SteerRelay
 from proxy.core.engine import Engine
 from proxy.core.flow import Address, Flow
 from proxy.log import Log
 from proxy.metrics import render
 from proxy.net.http import PLAIN, Http, Page
 from proxy.net.resolver import NoAnswer, NoSuchHost, Resolver
+from proxy.net.rtp import Relay
 from proxy.net.store import Store
 from proxy.net.stream import Streams
 from proxy.net.udp import UdpSocket
@@ -43,6 +44,7 @@ class Shell:
         self.engine = engine
         self.streams: Streams | None = None
         self.http: Http | None = None
+        self.relay: Relay | None = None
         self._log = log
         self._resolver = resolver
         self._store = store
@@ -144,6 +146,8 @@ class Shell:
                     self._log.event(effect.name, effect.fields)
             elif isinstance(effect, Locate):
                 self._begin(self._locate(effect))
+            elif isinstance(effect, OpenRelay | SteerRelay | CloseRelay):
+                self._relay_media(effect)
             elif self._store is not None:
                 self._journal(effect)
                 if self._durable_first and self._store.is_durable and waiting is None:
@@ -158,6 +162,22 @@ class Shell:
     def _call_all(self, callbacks: list[Callable[[], None]]) -> None:
         for callback in callbacks:
             self._loop.call_soon(callback)
+
+    def _relay_media(self, effect: OpenRelay | SteerRelay | CloseRelay) -> None:
+        assert self.relay is not None
+        if isinstance(effect, OpenRelay):
+            refused = self.relay.open(effect)
+            if refused:
+                self._log.event("ports-taken", {"call_id": effect.call_id, "ports": refused})
+                self._loop.call_soon(self._enter, effect.call_id, self.engine.relay_unopened, effect.session, refused)
+        elif isinstance(effect, SteerRelay):
+            self.relay.steer(effect)
+        else:
+            self.relay.close(effect)
+
+    def media_silent(self, session: int) -> None:
+        """Tell the engine that no media comes through a session any more."""
+        self._enter(session, self.engine.relay_silent, session)
 
     def _journal(self, effect: Save | Forget) -> None:
         assert self._store is not None
@@ -205,7 +225,10 @@ class Shell:
 
     def pages(self) -> dict[str, Callable[[], Page]]:
         """Return what the HTTP server shows."""
-        return {"/metrics": self._metrics, "/healthz": self._health, "/registrations": self._registrations}
+        return {
+            "/metrics": self._metrics, "/healthz": self._health, "/registrations": self._registrations,
+            "/media": self._media,
+        }  # fmt: skip
 
     def _metrics(self) -> Page:
         engine, open_connections = self.engine, self.streams.open_connections if self.streams else {}
@@ -225,6 +248,8 @@ class Shell:
             "file-descriptors": len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 0,
             "start-time-seconds": self._started,
         }
+        if self.relay is not None and engine.media is not None:
+            values |= self.relay.counts() | {"relay-ports-free": len(engine.media.free)}
         if self._store is not None:
             values |= {
                 "journal-commits": self._store.commits,
@@ -242,8 +267,8 @@ class Shell:
         now = self.now()
         rows = [
             {
-                "aor": binding.aor.decode("utf-8", "backslashreplace"),
-                "contact": binding.contact.decode("utf-8", "backslashreplace"),
+                "aor": _text(binding.aor),
+                "contact": _text(binding.contact),
                 "flow": str(binding.flow),
                 "behind_nat": binding.natted,
                 "expires_s": round(binding.expires_at - now),
@@ -253,6 +278,14 @@ class Shell:
             for _, binding in zip(range(MOST_SHOWN), list(self.engine.location.by_id.values()), strict=False)
         ]
         return 200, "application/json", json.dumps({"total": len(self.engine.location.by_id), "bindings": rows}) + "\n"
+
+    def _media(self) -> Page:
+        calls = {} if self.relay is None else self.relay.calls
+        rows = [
+            {"call_id": _text(call.call_id), **call.summary()}
+            for _, call in zip(range(MOST_SHOWN), calls.values(), strict=False)
+        ]
+        return 200, "application/json", json.dumps({"total": len(calls), "sessions": rows}) + "\n"
 
     # The life of it
 
@@ -289,6 +322,8 @@ class Shell:
             await asyncio.sleep(0)  # one turn of the loop: what waited for the disk leaves now
         for udp in self._udp.values():
             udp.close()
+        if self.relay is not None:
+            self.relay.close_all()
         if self.streams is not None:
             await self.streams.close()
         if self.http is not None:
@@ -312,6 +347,10 @@ class Shell:
                 await asyncio.wait_for(self._stopped.wait(), 0.05)  # pacing of a look at the engine, with a deadline
             except TimeoutError:
                 continue
+
+
+def _text(given: bytes) -> str:
+    return given.decode("utf-8", "backslashreplace")
 
 
 def _resident_bytes() -> int:

@@ -60,12 +60,24 @@ def test_a_tiny_benchmark_has_figures_of_both_and_leaves_no_container(kept: Path
     assert traces() == ""
 
 
+def test_media_is_measured_beside_rtpengine_and_none_is_lost(kept: Path) -> None:
+    done = bench("--quick", "--work", "relay", "--rounds", "2", "--seconds", "2", "--rate", "1000")
+    assert done.returncode == 0, done.stderr
+    assert "relay: ours to rtpengine: CPU" in done.stdout
+    found = json.loads(kept.read_text(encoding="utf-8"))["relay"]
+    for system in ("ours", "rtpengine"):
+        assert found[system]["faults"] == [], found
+        assert min(found[system]["cpu_us_rounds"]) > 0
+        assert 0 < found[system]["p50_ms"] <= found[system]["p99_ms"]
+    assert traces() == ""
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--accept"], "--accept: goes with --check"),
         (["--work", "cal"], "--work cal: unknown; nearest: call"),
-        (["--quick", "--work", "call"], "give one of the two"),
+        (["--quick", "--work", "call,relay"], "of one kind of work; name one"),
         (["--rounds", "0"], "give numbers above 0"),
     ],
 )

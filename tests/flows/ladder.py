@@ -6,13 +6,13 @@ packets come from, which is the router's when a NAT stands between.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.core.admission import Admission
 from proxy.core.auth import Authenticator
-from proxy.core.effects import Effect, Forget, Locate, Note, Save, Send
+from proxy.core.effects import CloseRelay, Effect, Forget, Locate, Note, OpenRelay, Save, Send, SteerRelay
 from proxy.core.engine import Engine, Policy
 from proxy.core.flow import Address, Flow
 from proxy.core.listeners import Listener, Listeners
@@ -93,12 +93,14 @@ class Ladder:
         users: Mapping[bytes, Mapping[str, bytes]] | None = None,
         admission: Admission | None = None,
         also: Address | None = None,
+        relay: tuple[str, Sequence[int]] | None = None,
         **policy: Any,
     ) -> None:
         self.now = 1_000_000.0
         self.here = here
         self.notes: list[Note] = []
         self.journal: list[Save | Forget] = []
+        self.media: list[OpenRelay | SteerRelay | CloseRelay] = []
         self.lookups: list[Locate] = []
         off, hosts = set(without), set(allowed)
         remedies = Remedies(**{name: name not in off for name in NAMES})
@@ -115,7 +117,7 @@ class Ladder:
         given = {"keepalive_s": 0, "terms": Terms(least_s=1), **policy}
         self.engine = Engine(
             listeners, router, self.location, sink, KEY,
-            Policy(remedies=remedies, is_allowed=hosts.__contains__, **given), auth, admission,
+            Policy(remedies=remedies, is_allowed=hosts.__contains__, **given), auth, admission, relay,
         )  # fmt: skip
 
     def send(self, data: bytes, source: Address, transport: str = "udp", connection: int = 0) -> list[Sent]:
@@ -157,6 +159,8 @@ class Ladder:
                 self.notes.append(effect)
             elif isinstance(effect, Locate):
                 self.lookups.append(effect)
+            elif isinstance(effect, OpenRelay | SteerRelay | CloseRelay):
+                self.media.append(effect)
             else:
                 self.journal.append(effect)
         return sent
@@ -252,7 +256,9 @@ class Phone:
         call_id = b"register-" + self.name.encode()
         return self.request(b"REGISTER", b"sip:198.51.100.10", *lines, **{"to": to, "call_id": call_id, **given})  # type: ignore[arg-type]
 
-    def answer(self, request: Sent, status: int, *lines: bytes, contact: bytes | None = None) -> bytes:
+    def answer(
+        self, request: Sent, status: int, *lines: bytes, contact: bytes | None = None, body: bytes = b""
+    ) -> bytes:
         """Return this phone's answer to a request that reached it."""
         message = request.message
         head = [b"SIP/2.0 %d Whatever" % status]
@@ -263,7 +269,7 @@ class Phone:
                 head.append(line if b"tag=" in line else b"%b;tag=%b" % (line, self.name.encode()))
         if contact != b"":
             head.append(b"Contact: " + (contact or b"<%b>" % self.contact))
-        return b"\r\n".join((*head, *lines, b"Content-Length: 0", b"", b""))
+        return b"\r\n".join((*head, *lines, b"Content-Length: %d" % len(body), b"", body))
 
 
 @dataclass(slots=True)
@@ -296,7 +302,9 @@ class Dialog:
         ends = message.header(local) or b"", message.header(remote) or b""
         return cls(phone, target, routes, *ends, message.header("Call-ID") or b"")
 
-    def request(self, method: bytes, *lines: bytes, cseq: int = 9, strict: bool = False) -> bytes:
+    def request(
+        self, method: bytes, *lines: bytes, cseq: int = 9, strict: bool = False, body: bytes = b""
+    ) -> bytes:
         """Return a request within the dialog; `strict` sends it as a strict router would (§12.2.1.1)."""
         uri, routes = self.target, self.routes
         if strict:
@@ -305,7 +313,7 @@ class Dialog:
         data = self.phone.request(
             method, uri, *headers, *lines, to=self.remote, call_id=self.call_id, cseq=cseq,
             branch=b"z9hG4bK-%b-%b-%d" % (self.phone.name.encode(), method, cseq),
-            contact=None if method in {b"INVITE", b"UPDATE"} else b"",
+            contact=None if method in {b"INVITE", b"UPDATE"} else b"", body=body,
         )  # fmt: skip
         return data.replace(b"From: <%b>;tag=%b" % (self.phone.aor, self.phone.name.encode()), b"From: " + self.local)
 

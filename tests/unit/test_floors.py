@@ -37,12 +37,13 @@ NO_CORE = {"asyncio", "socket", "time", "random", "secrets", "sqlite3", "threadi
 NO_OUTSIDE = {"proxy.core": NO_CORE, "proxy.sip": NO_CORE | {"hmac"}}
 
 # The policies of the core know nothing of each other: the engine knows their order. Its second half, forwarding, knows
-# three of them.
+# four of them.
 ENGINE = "engine"
 POLICIES = {
     "nat", "registrar", "auth", "route", "forking", "validate", "admission", "keepalive", "forwarding", "identity",
+    "media",
 }  # fmt: skip
-MAY_KNOW = {"forwarding": {"nat", "route", "forking"}, "identity": {"auth", "admission"}}
+MAY_KNOW = {"forwarding": {"nat", "route", "forking", "media"}, "identity": {"auth", "admission"}}
 
 # What policies are made of; these know no policy.
 MECHANISMS = {

@@ -36,7 +36,7 @@ class Upstream:
         self.layer = Transactions(Times(), sink)
         self.done: list[str] = []  # "INVITE a", "CANCEL a", "180", "408!"
         self.aggregated: list[int] = []
-        self.failed_flows = ""
+        self.failed_flows = self.media_gone = ""
         self.dead, self.unlocated = dead, unlocated
         request = asked(method)
         server = self.layer.serve(b"key", request, FLOW, None)
@@ -79,6 +79,9 @@ class Upstream:
 
     def flow_failed(self, branch: Branch) -> None:
         self.failed_flows += name_of(branch)
+
+    def failed(self, branch: Branch) -> None:
+        self.media_gone += name_of(branch)
 
     # What the network does
 

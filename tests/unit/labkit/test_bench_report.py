@@ -12,7 +12,7 @@ from labkit.bench import goals, page, report
 from labkit.bench.goals import ENOUGH, MET, MISSED, UNKNOWN, Goal
 from labkit.bench.load import Result
 from labkit.bench.rounds import Figures
-from labkit.bench.work import KAMAILIO, OURS, SIPPY, WORKS
+from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, SIPPY, WORKS
 
 
 def result_of(cpu_us: float, **more: Any) -> Result:
@@ -33,7 +33,7 @@ def measured() -> dict[str, Any]:
            "load_average": 0.1, "quick": False, "machine": machine, "versions": {"Kamailio": "6.0.1"},
            "not_measured": ["call-tcp: not asked for (--work)"]}  # fmt: skip
     entry = report.entry(WORKS["call"], {OURS: figures(300, 330, 280, later=20), KAMAILIO: figures(200, 210, 190)})
-    return {"run": run, "call": entry, "relay": {OURS: {"unsupported": "unsupported: the proxy has no relay yet"}}}
+    return {"run": run, "call": entry, "relay": {OURS: {"unsupported": "unsupported: it has no such thing"}}}
 
 
 def test_the_figure_is_the_median_and_has_what_came_later_in_it(measured: dict[str, Any]) -> None:
@@ -49,7 +49,7 @@ def test_the_data_is_json(measured: dict[str, Any]) -> None:
 def test_the_table_has_every_system_and_says_what_is_unsupported(measured: dict[str, Any]) -> None:
     text = report.text(measured)
     assert "call   ours      320     300 – 350" in text
-    assert "unsupported: the proxy has no relay yet" in text
+    assert "unsupported: it has no such thing" in text
     assert "call: ours to kamailio: CPU 1.60×" in text
     assert "not measured: call-tcp: not asked for (--work)" in text
     assert all(len(row) == len(report.HEAD) for row in report.table(measured))
@@ -70,8 +70,8 @@ def test_a_round_that_was_not_clean_shows_in_the_table(measured: dict[str, Any])
     ("more", "fault"),
     [
         ({}, ""),
-        ({"failed": 2}, "2 failed calls"),
-        ({"failed": 2, "complaint": "Unexpected 503"}, "2 failed calls: Unexpected 503"),
+        ({"failed": 2}, "2 of 100 failed"),
+        ({"failed": 2, "complaint": "Unexpected 503"}, "2 of 100 failed: Unexpected 503"),
         ({"retransmissions": 1}, "1 retransmissions"),
         ({"seconds": 13.0}, "SIPp did not keep its rate: 100 calls took 13.0 s"),
         ({"max_ms": 501.0}, "an answer took 501 ms: a message was lost on its way"),
@@ -132,3 +132,10 @@ def test_the_plots_show_what_was_measured_of_calls_and_of_bindings(measured: dic
     assert cpu["lines"] == {OURS: [(100, 300.0)]}
     assert latency["lines"] == {"ours p50": [(100, 1.0)], "ours p95": [(100, 2.0)], "ours p99": []}
     assert memory["lines"] == {OURS: [(500, 3.0)]}
+
+
+def test_media_is_compared_with_rtpengine() -> None:
+    entry = report.entry(WORKS["relay"], {OURS: figures(9, 8, 10), RTPENGINE: figures(10, 9, 11)})
+    assert entry["ratio_cpu"] == pytest.approx(0.9)
+    assert report.ratios({"relay": entry}) == ["relay: ours to rtpengine: CPU 0.90×"]
+    assert "leaves media" in entry[KAMAILIO]["unsupported"]

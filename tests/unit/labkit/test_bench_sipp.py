@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit.bench.systems import Images, Users, program
-from labkit.bench.work import KAMAILIO, OURS, WORKS
+from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, WORKS
 from tests.bench.sipp import percentile, times
 
 IMAGES = Images("proxy", "phone", "peers")
@@ -48,7 +48,7 @@ def test_shares_of_users_do_not_meet_until_all_have_had_their_turn(tmp_path: Pat
     assert names[100_000:] == names[:10_000]
 
 
-@pytest.mark.parametrize("name", WORKS)
+@pytest.mark.parametrize("name", [name for name in WORKS if not WORKS[name].is_media])
 def test_each_system_is_told_to_do_the_same_work(name: str, tmp_path: Path) -> None:
     work = WORKS[name]
     ours = program(OURS, work, IMAGES, Users(tmp_path), 1).variables
@@ -57,3 +57,12 @@ def test_each_system_is_told_to_do_the_same_work(name: str, tmp_path: Path) -> N
     assert {"behind": "DBMODE=2", "through": "DBMODE=1"}.get(work.journal, "CHILDREN=1") in theirs
     assert ours.get("SIP_PROXY_FLUSH") == {"behind": "2", "through": "0"}.get(work.journal)
     assert ("TCP" in theirs) == (work.transport == "tcp")
+
+
+def test_both_relays_have_the_same_ports(tmp_path: Path) -> None:
+    work = WORKS["relay"]
+    ours = program(OURS, work, IMAGES, Users(tmp_path), 1).variables
+    theirs = " ".join(program(RTPENGINE, work, IMAGES, Users(tmp_path), 1).command)
+    first, last = ours["SIP_PROXY_RELAY_PORTS"].split("-")
+    assert f"--port-min={first} --port-max={last} --num-threads=1" in theirs
+    assert ours["SIP_PROXY_RELAY"] == "always"

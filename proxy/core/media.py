@@ -1,0 +1,371 @@
+"""Media through the proxy: whose, by which ports, from whom (RFC 3264, 4961, 7362).
+
+A session has two sides; each media section of it has a port of ours that faces each side. What one side sends to its
+port leaves by the other side's, so each hears the other from where it was told to speak to. The invariant: a port
+belongs to one session at a time, and comes back when the session ends, however it ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from proxy.core.effects import CloseRelay, Effect, Note, OpenRelay, SteerRelay
+from proxy.core.flow import Address, Flow, is_private, may_send_to
+from proxy.sip import sdp
+from proxy.sip.errors import SipError
+from proxy.sip.headers import parse_name_addr
+from proxy.sip.message import Message, Request, Response
+
+AUTO, ALWAYS = "auto", "always"
+# What may bring an offer or an answer (RFC 3261 §13, 3262, 3311); of an ACK, the answer to a 200's offer.
+METHODS = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
+
+Key = tuple[bytes, bytes, bytes]  # Call-ID, and the two tags: the caller's first
+
+
+@dataclass(slots=True)
+class Side:
+    """One of the two parties: how its messages come and go, and whether a NAT is in between."""
+
+    flow: Flow
+    natted: bool
+
+
+@dataclass(slots=True)
+class Heard:
+    """What is known of where a party's media comes from and goes to.
+
+    `hosts`: the addresses that it may come from. `rtp` and `rtcp`: where it is wanted, None where nobody can say yet.
+    With `is_fixed` it stays there; else it goes where the party's own comes from (RFC 4961), as soon as it does.
+    """
+
+    hosts: frozenset[str]
+    rtp: Address | None = None
+    rtcp: Address | None = None
+    is_fixed: bool = False
+
+
+@dataclass(slots=True)
+class Stream:
+    """One media section: our address that faces each side, what each side has said, and what it had said before."""
+
+    here: tuple[Address, Address]
+    heard: list[Heard]
+    before: list[Heard | None] = field(default_factory=lambda: [None, None])
+
+
+@dataclass(slots=True)
+class Session:
+    """The media of one dialog, or of the branch that is to become one.
+
+    `caller` is the tag of the side 0; `dialogs` are those that it serves: more than one only where another proxy forks.
+    """
+
+    id: int
+    call_id: bytes
+    caller: bytes
+    sides: list[Side]
+    streams: dict[int, Stream] = field(default_factory=dict)  # by the number of the section
+    dialogs: set[Key] = field(default_factory=set)
+    callee: bytes = b""  # the tag of whoever answered with 2xx first
+    is_open: bool = True
+
+
+class Media:
+    """All sessions. `ports` are even numbers, each with the odd one above it ours too."""
+
+    def __init__(self, mode: str, ports: Sequence[int], sink: list[Effect], counts: Counter[str]) -> None:
+        self.sessions: dict[int, Session] = {}
+        self.free = deque(ports)  # taken at one end, given back at the other: a port rests as long as it can
+        self._mode = mode
+        self._mine = frozenset(ports)
+        self._sink = sink
+        self._counts = counts
+        self._dialogs: dict[Key, Session] = {}
+        self._numbers = count(1)
+
+    # Requests
+
+    def admit(self, request: Request, caller: Side, callees: Sequence[Side]) -> None:
+        """See that there are ports enough for what a request offers, or may be offered in its answer.
+
+        Raises SipError: 400 or 488 for its SDP, 503 for want of ports.
+        """
+        if request.method not in METHODS or self.find(request) is not None:
+            return
+        wanted = 0
+        for callee in callees:
+            description = self._read(request, caller, callee)
+            if description is None:
+                wanted += request.method == b"INVITE" and self._is_wanted(caller, callee, None)
+            elif self._is_wanted(caller, callee, description):
+                wanted += sum(media.port > 0 and media.is_udp for media in description.media)
+        if 2 * wanted > len(self.free):
+            raise self._exhausted(request.header(b"call-id"))
+
+    def down(self, request: Request, session: Session | None, caller: Side, callee: Side) -> Session | None:
+        """Edit the copy of a request for one target; return its session. `session` is what was returned for it before.
+
+        Raises SipError.
+        """
+        if request.method not in METHODS:
+            return self.find(request) if request.method == b"BYE" else None
+        session = session or self.find(request)
+        description = self._read(request, caller, callee)
+        if description is None:
+            return session
+        if session is None:
+            if not self._is_wanted(caller, callee, description) or self._is_ours(description, caller):
+                return None
+            session = self._begin(request, caller, callee)
+        if session.is_open:
+            self._edit(request, description, session, _tag(request, b"from"), caller, callee)
+        return session
+
+    def follow(self, request: Request) -> None:
+        """Edit a request that can only be of a dialog that is known: an ACK. Raises SipError."""
+        session = self.find(request)
+        if session is not None:
+            who = 0 if _tag(request, b"from") == session.caller else 1
+            self.down(request, session, session.sides[who], session.sides[1 - who])
+
+    def find(self, message: Message) -> Session | None:
+        """Return the session of the dialog that a message is in."""
+        if not self._dialogs:
+            return None
+        call_id, one, other = message.header(b"call-id") or b"", _tag(message, b"from"), _tag(message, b"to")
+        return self._dialogs.get((call_id, one, other)) or self._dialogs.get((call_id, other, one))
+
+    # Responses
+
+    def up(
+        self, response: Response, session: Session | None, request: Request | None, caller: Side, callee: Side
+    ) -> Session | None:
+        """Edit a response to an INVITE, PRACK or UPDATE on its way to whoever asked; return its session.
+
+        `request` is what it answers, as long as no final response has come. A response that cannot be read passes as
+        it is: nobody else could be told.
+        """
+        if response.status >= 300 or (session is not None and not session.is_open):
+            return session
+        tag = _tag(response, b"to")
+        try:
+            description = self._read(response, caller, callee)
+            is_offer = session is None and description is not None and request is not None and not request.body
+            if is_offer and self._is_wanted(caller, callee, description):
+                session = self._begin(response, caller, callee)
+            if session is not None:
+                self._belongs(session, response, tag)
+                if description is not None:
+                    self._edit(response, description, session, tag, callee, caller)
+        except SipError as error:
+            self._counts["media-not-relayed"] += 1
+            self._sink.append(Note("media-not-relayed", {"call_id": response.header(b"call-id"), "why": str(error)}))
+        return session
+
+    def settled(self, session: Session, method: bytes, status: int, message: Message) -> None:
+        """A request of this session has its final response. `message` is either of the two."""
+        if method == b"BYE":
+            if status not in {401, 407}:
+                self._hang_up(session, message)
+        elif status < 300:
+            if method == b"INVITE" and not session.callee:
+                session.callee = _tag(message, b"to")
+            for stream in session.streams.values():
+                stream.before = [None, None]
+        elif method == b"INVITE" and not session.callee:
+            self.close(session, "failed")
+        else:
+            self._take_back(session)
+
+    def silent(self, id: int) -> None:
+        """Nothing has come for so long that nobody can be there any more; while it rings, nobody need speak."""
+        session = self.sessions.get(id)
+        if session is not None and session.callee:
+            self._counts["relays-silent"] += 1
+            self.close(session, "silent")
+
+    def unopened(self, id: int, ports: Sequence[int]) -> None:
+        """Somebody else has these ports: they are not used again. The session goes on without its media."""
+        session = self.sessions.get(id)
+        self._counts["relay-failures"] += 1
+        if session is not None:
+            self.close(session, "port-taken")
+        for port in ports:
+            if port in self.free:
+                self.free.remove(port)
+
+    def close(self, session: Session, why: str) -> None:
+        """End a session, and take its ports back."""
+        if not session.is_open:
+            return
+        session.is_open = False
+        del self.sessions[session.id]
+        for key in session.dialogs:
+            self._dialogs.pop(key, None)
+        for stream in session.streams.values():
+            self.free.extend(port for _, port in stream.here)
+        self._sink.append(CloseRelay(session.id, why))
+
+    # What they need
+
+    def _is_wanted(self, one: Side, other: Side, description: sdp.Description | None) -> bool:
+        if self._mode == ALWAYS or one.natted or other.natted:
+            return True
+        if (":" in one.flow.local[0]) != (":" in other.flow.local[0]):
+            return True
+        if description is None:
+            return False
+        hosts = {media.host for media in description.media if media.port and media.is_udp}
+        return any(is_private(host) and not is_private(one.flow.remote[0]) for host in hosts)
+
+    def _read(self, message: Message, one: Side, other: Side) -> sdp.Description | None:
+        """Return the session description. Raises SipError for a bad one, unless it is none of our business."""
+        try:
+            return _description(message)
+        except SipError:
+            if self._is_wanted(one, other, None):
+                raise
+            return None
+
+    def _is_ours(self, description: sdp.Description, side: Side) -> bool:
+        """Say whether this offer has been here before: a spiral (RFC 5393 §3) is relayed once."""
+        return any(self._is_port_of_ours(media, side) for media in description.media)
+
+    def _is_port_of_ours(self, media: sdp.Media, side: Side) -> bool:
+        return media.host == side.flow.local[0] and media.port & ~1 in self._mine
+
+    def _exhausted(self, call_id: bytes | None) -> SipError:
+        self._counts["relay-exhausted"] += 1
+        self._sink.append(Note("relay-exhausted", {"call_id": call_id, "sessions": len(self.sessions)}))
+        return SipError(503, b"No Media Port", ((b"Retry-After", b"10"),))
+
+    def _begin(self, message: Message, caller: Side, callee: Side) -> Session:
+        call_id = message.header(b"call-id") or b""
+        session = Session(next(self._numbers), call_id, _tag(message, b"from"), [caller, callee])
+        self.sessions[session.id] = session
+        other = _tag(message, b"to")
+        if other:  # in a dialog that the relay of before a restart knew
+            self._belongs(session, message, other)
+            session.callee = other
+        return session
+
+    def _belongs(self, session: Session, message: Message, tag: bytes) -> None:
+        """Have later requests of this dialog find the session."""
+        key = session.call_id, session.caller, tag
+        if not tag or _tag(message, b"from") != session.caller:
+            return
+        if key not in session.dialogs:
+            session.dialogs.add(key)
+            self._dialogs[key] = session
+
+    def _hang_up(self, session: Session, bye: Message) -> None:
+        one, other = _tag(bye, b"from"), _tag(bye, b"to")
+        for key in ((session.call_id, one, other), (session.call_id, other, one)):
+            session.dialogs.discard(key)
+            self._dialogs.pop(key, None)
+        if not session.dialogs:
+            self.close(session, "hung-up")
+
+    def _edit(
+        self, message: Message, description: sdp.Description, session: Session, tag: bytes, speaker: Side, other: Side
+    ) -> None:
+        """Have whoever gets this message send its media to us, and us know where its sender is. Raises SipError.
+
+        Where another proxy forked, the first who answered is listened to; the others' calls will be hung up.
+        """
+        who = 0 if tag == session.caller else 1
+        is_heard = not session.callee or tag in {session.caller, session.callee}
+        if is_heard:
+            session.sides[who], session.sides[1 - who] = speaker, other  # a router may have changed
+        ports: list[sdp.Port | None] = []
+        for number, media in enumerate(description.media):
+            if not media.port or not media.is_udp:
+                ports.append(None)
+                continue
+            stream = session.streams.get(number) or self._open(session, number, media)
+            if is_heard:
+                self._hear(session, number, stream, who, media)
+            ports.append(sdp.Port(*stream.here[1 - who]))
+        place = sdp.locate(message)
+        assert place is not None
+        begin, end = place
+        message.body = message.body[:begin] + sdp.edited(description, ports) + message.body[end:]
+        if message.header(b"content-length") is not None:
+            message.set(b"Content-Length", b"%d" % len(message.body))
+
+    def _open(self, session: Session, number: int, media: sdp.Media) -> Stream:
+        if len(self.free) < 2:
+            raise self._exhausted(session.call_id)
+        first, second = (side.flow.local[0] for side in session.sides)
+        here = (first, self.free.popleft()), (second, self.free.popleft())
+        heard = [Heard(_hosts(side, "")) for side in session.sides]  # who speaks before he has said where he is
+        stream = session.streams[number] = Stream(here, heard)
+        self._sink.append(OpenRelay(session.id, number, session.call_id, media.kind, here, media.rate))
+        for who in (0, 1):
+            self._steer(session, number, stream, who)
+        return stream
+
+    def _hear(self, session: Session, number: int, stream: Stream, who: int, media: sdp.Media) -> None:
+        """Note where a party says that it is, and tell the relay, which may then learn anew where it is."""
+        side = session.sides[who]
+        # Never to our own ports: packets would go round in us for ever.
+        host = "" if self._is_port_of_ours(media, side) else media.host
+        rtp, rtcp = _wanted_at(side, host, media.port), _wanted_at(side, host and media.rtcp[0], media.rtcp[1])
+        heard = Heard(_hosts(side, host), rtp, rtcp, not side.natted)
+        if session.callee and stream.before[who] is None:
+            stream.before[who] = stream.heard[who]
+        if session.callee or heard != stream.heard[who]:
+            stream.heard[who] = heard
+            self._steer(session, number, stream, who)
+
+    def _steer(self, session: Session, number: int, stream: Stream, who: int) -> None:
+        heard = stream.heard[who]
+        self._sink.append(
+            SteerRelay(session.id, number, who, heard.hosts, heard.rtp, heard.rtcp, heard.is_fixed)
+        )
+
+    def _take_back(self, session: Session) -> None:
+        """What was offered was not accepted: all is as it was (RFC 3264 §8)."""
+        for number, stream in session.streams.items():
+            for who, before in enumerate(stream.before):
+                if before is not None:
+                    stream.heard[who] = before
+                    self._steer(session, number, stream, who)
+            stream.before = [None, None]
+
+
+def _hosts(side: Side, said: str) -> frozenset[str]:
+    """Return from where a party's media may come: a phone behind a NAT, from where its messages come."""
+    if side.natted or not said or not _is_reachable(side, said):
+        hosts = {side.flow.remote[0]}
+        return frozenset(hosts | {said} if said and _is_reachable(side, said) else hosts)
+    return frozenset((said,))
+
+
+def _wanted_at(side: Side, host: str, port: int) -> Address | None:
+    """Return where media is sent before any has come; None where what was said leads to nobody."""
+    return (host, port) if host and _is_reachable(side, host) and may_send_to(host, port, side.flow.local[0]) else None
+
+
+def _is_reachable(side: Side, host: str) -> bool:
+    """Say whether an address that a party names is one at which we could reach it.
+
+    A private one is when its messages come from there too, or from another private address: it is our own network then.
+    """
+    here = side.flow.local[0]
+    if (":" in host) != (":" in here) or not may_send_to(host, 9, here):
+        return False
+    return host == side.flow.remote[0] or not is_private(host) or (is_private(side.flow.remote[0]) and not side.natted)
+
+
+def _description(message: Message) -> sdp.Description | None:
+    place = sdp.locate(message)
+    return None if place is None else sdp.parse_sdp(message.body[place[0] : place[1]])
+
+
+def _tag(message: Message, key: bytes) -> bytes:
+    return parse_name_addr(message.header(key) or b"").tag or b""
