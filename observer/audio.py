@@ -19,8 +19,9 @@ from observer.whereabouts import ends
 
 PCMU = 0  # RFC 3551 §6
 WRAP = 1 << 16  # sequence numbers begin anew
+LEAST_HEARD = 0.5  # of what was said: the first packets may find no way yet, and who hangs up cuts off the last
 LATE_S = 1.0  # after the last message of a call its sound is at an end
-MOST_S = 60  # of what is heard in a call
+MOST_S = 30  # of what is heard in a call
 
 @dataclass(slots=True)
 class Direction:
@@ -42,10 +43,10 @@ class Direction:
 
     @property
     def is_whole(self) -> bool:
-        """Whether something was heard, and all that was sent before the last of it: who hangs up cuts off the rest."""
+        """Whether something was heard, and all that was sent between the first and the last of it."""
         heard = {seen.rtp for seen in self.heard}
         numbers = [number for number, seen in enumerate(self.sent) if seen.rtp in heard]
-        return bool(self.heard) and (not numbers or numbers[-1] + 1 == len(numbers))
+        return bool(self.heard) and (not numbers or numbers[-1] - numbers[0] + 1 == len(numbers))
 
     def samples(self) -> list[int]:
         """Return what was heard, each packet in its place; where one is missing there is silence."""
@@ -91,12 +92,14 @@ def _judged(case: Case, direction: Direction) -> tuple[bool, str]:
     listener = direction.listener.capitalize()
     if not direction.heard:
         return False, f"{listener} hears nothing{f' of {len(direction.sent)} packets' if direction.sent else ''}"
-    wrong = [*_strangers(case, direction), *_gaps(direction), *_unlike(direction)]
+    hears = f"{listener} hears {len(direction.heard)} of {len(direction.sent)} packets"
+    few = ["too few"] if len(direction.heard) < LEAST_HEARD * len(direction.sent) else []
+    wrong = [*_strangers(case, direction), *_gaps(direction), *_unlike(direction), *few]
     if wrong:
-        return False, f"{listener} hears {len(direction.heard)} packets: {', '.join(wrong)}"
+        return False, f"{hears}: {', '.join(wrong)}"
     source = direction.heard[0].source
     told = "" if source == direction.promised else f" (told {_told(direction)})"
-    return True, f"{listener} hears {len(direction.heard)} of {len(direction.sent)} packets, from {text(source)}{told}"
+    return True, f"{hears}, from {text(source)}{told}"
 
 
 def _strangers(case: Case, direction: Direction) -> Iterator[str]:

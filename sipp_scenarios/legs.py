@@ -2,7 +2,8 @@
 
 A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee", "flow", "audio"}: one phone calls another,
 or does with it what the scenarios of another flow than "call" tell. With an "event" that happens to the router of
-Alice's home when the call is up, before the caller says anything more. With "audio" each plays its recording.
+Alice's home when the call is up, before the caller says anything more. With "audio" each plays its recording for so
+many seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Leg = dict[str, Any]
 
 def patience(leg: Leg) -> float:
     """Return the seconds that a leg's calls may take at the most, one after another and all failing."""
-    return PATIENCE_S + CALL_S * int(leg["count"])
+    return PATIENCE_S + (CALL_S + float(leg.get("audio", 0.0))) * int(leg["count"])
 
 
 @dataclass(slots=True, frozen=True)
@@ -115,7 +116,7 @@ def _ask_third(request: Request) -> Request:
     return ask(THIRD_HOST, {**request, "as": THIRD})
 
 
-def both_ways(audio: bool = False) -> list[Leg]:
+def both_ways(audio: float = 0.0) -> list[Leg]:
     """Return the legs of the first call: each calls once, and each hangs up once; less would hide faults."""
     return [
         {"from": "alice", "to": "bob", "count": 1, "at_once": False, "hangup": "callee", "audio": audio},

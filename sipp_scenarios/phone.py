@@ -33,9 +33,11 @@ from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, Before, both_ways, on
 from sipp_scenarios.parts import EVENTS, audible, callee, eventful, flows
 from sipp_scenarios.sipp import (
     PORT,
+    SILENT,
     ConnectedSipp,
     Counts,
     Sipp,
+    Voice,
     await_closed,
     own_address,
     transport,
@@ -47,8 +49,6 @@ EXPIRES_S = 3600
 # Below the 30 s after which a router forgets a UDP flow that was short (RFC 4787 REQ-5 wants 120).
 REFRESH_S = float(os.environ.get("PHONE_REFRESH_S") or 20)
 TALK_MS = 200
-# Who is to be heard has begun to play within 0.1 s: SIPp looks so often whether there is something to play.
-SOUND_MS = TALK_MS + 50 + int(1000 * sound.SECONDS)
 OTHER_PORTS = range(5100, 5200, 2)  # for who is to speak from another: the last ones are long forgotten
 REGISTER_S = 5.0
 FILES = Path("/tmp")
@@ -147,7 +147,7 @@ class Phone:
     def _listen(self, request: Request) -> Request:
         self._stop_waiting()
         self._wait_for_calls(
-            self._folder(request), self._talk(request), request.get("flow", "call"), self._plays(request)
+            self._folder(request), self._talk(request), request.get("flow", "call"), self._voice(request)
         )
         self._engaged_until = time.monotonic() + patience(request)
         return {"listening": True}
@@ -168,13 +168,13 @@ class Phone:
         event = request.get("event", "")
         arguments = [*self._talk(request), "-m", str(count), *together, *(["-set", "eventful", "1"] if event else [])]
         scenario = f"uac_{request.get('flow', 'call')}"
-        sipp = self._sipp(scenario, self._folder(request), arguments, self._plays(request))
+        sipp = self._sipp(scenario, self._folder(request), arguments, self._voice(request))
         self._placing = request["run"], sipp
         if self._hung_up == request["run"]:
             sipp.stop()
         if event:
             sipp.when_up(lambda: routers.suffer("alice", event))
-        counts = sipp.wait(CALL_S * (1 if request["at_once"] else count))
+        counts = sipp.wait((CALL_S + request.get("audio", 0.0)) * (1 if request["at_once"] else count))
         if not self._has_connection:
             self._wait_for_calls()
         return asdict(counts)
@@ -197,12 +197,11 @@ class Phone:
 
     def _talk(self, request: Request) -> list[str]:
         duration = TALK_AT_ONCE_MS if request["at_once"] else TALK_MS
-        duration = max(duration, SOUND_MS if request.get("audio") else 0)
         return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
 
-    def _plays(self, request: Request) -> str:
-        """Return the recording that it plays in these calls, if any."""
-        return self._recording if request.get("audio") else ""
+    def _voice(self, request: Request) -> Voice:
+        """Return how it is to be heard in these calls."""
+        return Voice(self._recording, request["audio"]) if request.get("audio") else SILENT
 
     def _register(self) -> None:
         if self._has_connection:
@@ -230,20 +229,20 @@ class Phone:
         self._registered = registered
 
     def _wait_for_calls(
-        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call", recording: str = ""
+        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call", voice: Voice = SILENT
     ) -> None:
         # Ended by signal: no number of calls ends it.
         folder = folder or self._files / "waiting"
         if self._has_connection:
-            self._connect(callee(flow), folder, arguments, recording)
+            self._connect(callee(flow), folder, arguments, voice)
         else:
-            self._waiting = self._sipp(callee(flow), folder, arguments, recording)
+            self._waiting = self._sipp(callee(flow), folder, arguments, voice)
             self._waiting.listen()
 
-    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str], recording: str) -> None:
+    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str], voice: Voice) -> None:
         self._prepare(folder)
         given = [*self._who(), *self._registration(), *arguments]
-        sipp = ConnectedSipp(scenario, folder, secrets.token_hex(4), given, REFRESH_S, recording)
+        sipp = ConnectedSipp(scenario, folder, secrets.token_hex(4), given, REFRESH_S, voice)
         self._waiting = sipp
         self._known = sipp.address, sipp.port
         sipp.listen()
@@ -253,9 +252,9 @@ class Phone:
         waiting, self._waiting = self._waiting, None
         return waiting.stop() if waiting else None
 
-    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str], recording: str = "") -> Sipp:
+    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str], voice: Voice = SILENT) -> Sipp:
         self._prepare(folder)
-        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port, recording)
+        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port, voice)
 
     def _who(self) -> list[str]:
         return ["-key", "me", self.name, "-au", self.name, "-ap", f"{self.name}-secret", "-key", "peer", self._peer]
@@ -288,7 +287,10 @@ def main() -> int:
     parser.add_argument(
         "--event", choices=EVENTS, default="", help="what happens to the router of Alice's home in mid-call"
     )
-    parser.add_argument("--audio", action="store_true", help="the two play something, and it is judged who is heard")
+    parser.add_argument(
+        "--audio", type=float, nargs="?", const=sound.SECONDS, default=0.0, metavar="SECONDS",
+        help="the two play something for so long, and it is judged who is heard",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print all that the observer says, for a program")
     given = parser.parse_args()
     if given.flow not in flows():
@@ -322,7 +324,7 @@ def main() -> int:
     control.start()
     if given.then == "call":
         # The observer prints ladder and checks; the last word is Alice's.
-        return report(both_ways(audio=True), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
+        return report(both_ways(sound.SECONDS), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
     control.join()
     return 1
 

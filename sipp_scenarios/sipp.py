@@ -29,6 +29,17 @@ AUDIO_PORTS = ("-min_rtp_port", "40000", "-max_rtp_port", "43999")
 SOCKETS = {"udp": ["-t", "u1"], "tcp": ["-t", "t1", "-set", "connected", "1"]}
 
 
+@dataclass(slots=True, frozen=True)
+class Voice:
+    """What a phone plays in its calls, the path of a file, over and over for so long."""
+
+    recording: str
+    seconds: float
+
+
+SILENT = Voice("", 0.0)
+
+
 @dataclass(slots=True)
 class Counts:
     """What SIPp says of a finished run."""
@@ -76,11 +87,11 @@ class Sipp:
     """A running SIPp on the phone's one address: on its one UDP port, or on a connection of its own."""
 
     def __init__(
-        self, name: str, folder: Path, run: str, arguments: list[str], port: int = 0, recording: str = ""
+        self, name: str, folder: Path, run: str, arguments: list[str], port: int = 0, voice: Voice = SILENT
     ) -> None:
         """Start it. `run` is in every branch, tag and Call-ID; `folder` gets scenario, statistics and errors.
 
-        `port` is another than the phone's usual one. With a `recording`, the path of a file, it is heard in its calls.
+        `port` is another than the phone's usual one. With a `voice` it is heard in its calls.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._errors = folder / f"{name}-{run}.err"
@@ -91,10 +102,10 @@ class Sipp:
         self.port = (port or PORT) if speaks == "udp" else _free_port(self.address)
         host, known_port = _known_as((self.address, self.port))
         command = [
-            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", _written(name, folder, bool(recording)),
+            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", _written(name, folder, voice),
             "-i", self.address, "-mi", self.address, "-p", str(self.port), *SOCKETS[speaks], "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run, "-key", "host", host, "-key", "port", str(known_port),
-            "-key", "transport_param", transport_param(), *AUDIO_PORTS, "-key", "recording", recording,
+            "-key", "transport_param", transport_param(), *AUDIO_PORTS, "-key", "recording", voice.recording,
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
             "-trace_err", "-error_file", str(self._errors), *self._counting(),
             "-trace_logs", "-log_file", str(self._log),
@@ -197,13 +208,13 @@ class ConnectedSipp(Sipp):
     """
 
     def __init__(
-        self, called: str, folder: Path, run: str, arguments: list[str], refresh: float, recording: str = ""
+        self, called: str, folder: Path, run: str, arguments: list[str], refresh: float, voice: Voice = SILENT
     ) -> None:
         """Start it. `called` is the scenario of its calls; it refreshes its registration every `refresh` seconds."""
         folder.mkdir(parents=True, exist_ok=True)
-        calls = _written(called, folder, bool(recording))
+        calls = _written(called, folder, voice)
         stays = ["-m", "1", "-set", "refresh_ms", str(int(1000 * refresh)), "-oocsf", calls]
-        super().__init__("register", folder, run, [*stays, *arguments], recording=recording)
+        super().__init__("register", folder, run, [*stays, *arguments], voice=voice)
 
     def listen(self) -> None:
         """Return when it has registered, or has tried to."""
@@ -240,10 +251,10 @@ def _known_as(own: stun.Address) -> stun.Address:
     return stun.public_address(own, (server, int(port))) or own
 
 
-def _written(name: str, folder: Path, is_audible: bool) -> str:
+def _written(name: str, folder: Path, voice: Voice) -> str:
     """Write a scenario with all its parts into a folder, beside what became of it, and return its path."""
     path = folder / f"{name}.xml"
-    path.write_text(scenario(name, is_audible), encoding="utf-8")
+    path.write_text(scenario(name, voice.seconds), encoding="utf-8")
     return str(path)
 
 

@@ -27,7 +27,6 @@ CERTIFICATES = Path("/tls")
 START_S = 10.0
 CALL_S = 8.0
 TALK_S = 0.2  # how long a call is up before the next button is pressed
-SOUND_S = TALK_S + 0.3 + sound.SECONDS  # where its recording is to be heard
 PLAYS_S = 60.0  # it plays its recording over and over
 SENT_S = 1.0
 ESTABLISHED = "01"  # as /proc/net/tcp writes it
@@ -271,25 +270,25 @@ def _answer(phone: Baresip, request: Request) -> Request:
         raise ValueError("unsupported: this phone has one line")
     if request.get("event"):
         raise ValueError("unsupported: this phone does not wait in mid-call")
-    flow, talk_s = request.get("flow", "call"), SOUND_S if request.get("audio") else TALK_S
+    flow, sound_s = request.get("flow", "call"), request.get("audio", 0.0)
     if request["do"] != "finish":
         phone.revive()
     if request["do"] == "listen":
         phone.forget()
-        phone.plan(flow, "callee", request["hangup"] == "callee", talk_s)
+        phone.plan(flow, "callee", request["hangup"] == "callee", TALK_S + sound_s)
         return {"listening": True}
     if request["do"] == "place":
-        phone.plan(flow, "caller", request["hangup"] == "caller", talk_s)
+        phone.plan(flow, "caller", request["hangup"] == "caller", TALK_S + sound_s)
         phone.forget()
         for number in range(request["count"]):
             if phone.hung_up == request.get("run"):
                 break
             phone.dial(request["to"])
-            phone.await_event(("CALL_CLOSED",), number + 1, CALL_S)
+            phone.await_event(("CALL_CLOSED",), number + 1, CALL_S + sound_s)
         phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     if request["do"] == "finish":  # the caller is done: what has not come will not come
-        phone.await_event(("CALL_CLOSED",), max(phone.count("CALL_INCOMING"), phone.count(UP)), CALL_S)
+        phone.await_event(("CALL_CLOSED",), max(phone.count("CALL_INCOMING"), phone.count(UP)), CALL_S + sound_s)
         phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     raise ValueError(f"a phone cannot {request['do']!r}")

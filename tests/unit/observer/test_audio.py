@@ -91,12 +91,23 @@ def test_what_is_not_her_recording_is_not_hers(pcmu: bytes, complaint: str) -> N
 
 def test_what_is_missing_in_the_middle_is_missing() -> None:
     lossy = without(said(), is_packet(7, 8, taps=("bob",)))
-    assert hers(hers=lossy) == f"Bob hears {COUNT - 2} packets: 2 missing between them"
+    assert hers(hers=lossy) == f"Bob hears {COUNT - 2} of {COUNT} packets: 2 missing between them"
 
 
 @pytest.mark.parametrize("cut", [range(5), range(COUNT - 5, COUNT)], ids=["beginning", "end"])
 def test_who_hangs_up_or_comes_late_cuts_off_what_is_no_loss(cut: range) -> None:
     assert judged(hers=without(said(), is_packet(*cut, taps=("bob",))))["audio-alice-to-bob"][0] == "pass"
+
+
+def test_who_hears_less_than_half_has_heard_too_little() -> None:
+    cut = is_packet(*range(13), taps=("bob",))
+    assert hers(hers=without(said(), cut)) == f"Bob hears {COUNT - 13} of {COUNT} packets: too few"
+
+
+def test_what_is_played_over_and_over_is_heard_as_that() -> None:
+    assert judged(hers=said(sound.recording("alice") * 10))["audio-alice-to-bob"][0] == "pass"
+    wrong_in_the_end = sound.recording("alice") * 7 + sound.recording("bob") * 3
+    assert "not Alice's recording" in hers(hers=said(wrong_in_the_end))
 
 
 def test_numbers_that_begin_anew_are_no_gap() -> None:
@@ -110,7 +121,7 @@ def test_a_packet_that_is_overtaken_is_not_missing() -> None:
 
 def test_a_stranger_is_not_taken_for_her() -> None:
     stranger = [replace(seen, source=("198.51.100.66", 1)) if seen.tap == "bob" else seen for seen in said()]
-    assert hers(hers=stranger) == f"Bob hears {COUNT} packets: from 198.51.100.66:1 (told 198.51.100.10:30002)"
+    assert hers(hers=stranger).endswith("packets: from 198.51.100.66:1 (told 198.51.100.10:30002)")
 
 
 def test_her_router_is_a_stranger_where_the_relay_was_promised() -> None:

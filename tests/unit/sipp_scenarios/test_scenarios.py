@@ -89,6 +89,31 @@ def test_something_can_happen_in_mid_call_before_the_caller_says_more() -> None:
         assert steps[up + 1].tag == "pause"
 
 
+def test_who_is_heard_plays_from_the_port_that_he_names_when_the_call_is_up_and_hangs_up_afterwards() -> None:
+    assert parts.audible() == ["call"]
+    for scenario in ("uac_call", "uas_call"):
+        steps = list(ElementTree.fromstring(parts.scenario(scenario, sound_s=1.2).encode()))
+        plays = [number for number, step in enumerate(steps) for _ in step.iter("exec")]
+        assert len(plays) == 1
+        (played,) = steps[plays[0]].iter("exec")
+        assert played.get("rtp_stream") == "[recording],3,0,PCMU/8000"  # three times half a second
+        listens = [number for number, step in enumerate(steps) if step.get("milliseconds") == "1250"]
+        said = [message(step).partition(" ")[0] for step in steps]
+        assert plays < listens
+        assert "BYE" not in said[: listens[0]]
+        described = [sent for sent in map(message, steps) if "m=audio" in sent]
+        assert described
+        assert all("\nm=audio [rtpstream_audio_port] RTP/AVP 0\n" in sent for sent in described)
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_who_is_not_to_be_heard_plays_nothing(scenario: str) -> None:
+    text = parts.scenario(scenario)
+    assert "rtp_stream" not in text
+    assert "rtpstream" not in text
+    assert "[recording]" not in text
+
+
 @pytest.mark.parametrize("scenario", ALL)
 def test_a_scenario_parses_and_its_labels_meet(scenario: str) -> None:
     steps = elements(scenario)
