@@ -12,12 +12,9 @@ SIPp refuses a variable that is named once only: here all are named once more, i
 from __future__ import annotations
 
 import itertools
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-
-from observer import sound
 
 SCENARIOS = Path(__file__).parent
 EVENTS = ("rebind", "flush", "reboot", "change-ip")  # what may happen to a router in mid-call: it forgets who called
@@ -30,13 +27,13 @@ _VARIABLES = re.compile(r'(?:assign_to|Global variables)="([^"]+)"')
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def scenario(name: str, sound_s: float = 0.0) -> str:
-    """Return a scenario as SIPp reads it, of a phone that is to be heard for so long.
+def scenario(name: str, times: int = 0, sound_ms: int = 0) -> str:
+    """Return a scenario as SIPp reads it, of a phone that plays its recording so many times, which takes so long.
 
     Raises OSError for one that is not there, ValueError for a wrong part.
     """
     text = (SCENARIOS / f"{name}.xml").read_text(encoding="utf-8")
-    text = _with_parts(text, itertools.count(1), sound_s)
+    text = _with_parts(text, itertools.count(1), {"times": str(times), "sound_ms": str(sound_ms)} if times else {})
     variables = ",".join(dict.fromkeys(",".join(_VARIABLES.findall(text)).split(",")))
     return text.replace("</scenario>", f'  <Reference variables="{variables}"/>\n</scenario>') if variables else text
 
@@ -67,23 +64,22 @@ def callee(flow: str) -> str:
     return f"uas_{flow}" if (SCENARIOS / f"uas_{flow}.xml").exists() else "uas_call"
 
 
-def _with_parts(text: str, numbers: Iterator[int], sound_s: float) -> str:
-    return _PART.sub(lambda found: _part(found[1], dict(_GIVEN.findall(found[2])), numbers, sound_s), text)
+def _with_parts(text: str, numbers: Iterator[int], played: Mapping[str, str]) -> str:
+    return _PART.sub(lambda found: _part(found[1], dict(_GIVEN.findall(found[2])), numbers, played), text)
 
 
-def _part(name: str, given: Mapping[str, str], numbers: Iterator[int], sound_s: float) -> str:
+def _part(name: str, given: Mapping[str, str], numbers: Iterator[int], played: Mapping[str, str]) -> str:
     audible = SCENARIOS / "parts" / "audible" / f"{name}.xml"
-    path = audible if sound_s and audible.exists() else SCENARIOS / "parts" / f"{name}.xml"
+    path = audible if played and audible.exists() else SCENARIOS / "parts" / f"{name}.xml"
     text = path.read_text(encoding="utf-8")
     text = _COMMENT.sub("", text)
     default = _DEFAULT.search(text)
-    values = {**dict(_GIVEN.findall(default[1] if default else "")), **given, "here": str(next(numbers))}
-    values |= {"times": str(math.ceil(sound_s / sound.SECONDS)), "sound_ms": str(50 + round(1000 * sound_s))}
+    values = {**dict(_GIVEN.findall(default[1] if default else "")), **played, **given, "here": str(next(numbers))}
     text = _DEFAULT.sub("", text)
     unknown = set(given) - set(_PLACE.findall(text))
     if unknown:
         raise ValueError(f"part {name} has no place for {', '.join(sorted(unknown))}")
-    return _with_parts("\n".join(_filled(text.strip("\n").splitlines(), name, values)).strip(), numbers, sound_s)
+    return _with_parts("\n".join(_filled(text.strip("\n").splitlines(), name, values)).strip(), numbers, played)
 
 
 def _filled(lines: list[str], name: str, values: Mapping[str, str]) -> Iterator[str]:

@@ -7,6 +7,7 @@ its process id, and so its branches and Call-IDs, repeat), one socket, no termin
 from __future__ import annotations
 
 import csv
+import math
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from observer import sound
 from sipp_scenarios import stun
 from sipp_scenarios.parts import scenario
 
@@ -35,6 +37,16 @@ class Voice:
 
     recording: str
     seconds: float
+
+    @property
+    def times(self) -> int:
+        """How often."""
+        return math.ceil(self.seconds / sound.SECONDS)
+
+    @property
+    def milliseconds(self) -> int:
+        """How long that takes, and a little more."""
+        return round(1000 * self.seconds) + 50
 
 
 SILENT = Voice("", 0.0)
@@ -254,7 +266,7 @@ def _known_as(own: stun.Address) -> stun.Address:
 def _written(name: str, folder: Path, voice: Voice) -> str:
     """Write a scenario with all its parts into a folder, beside what became of it, and return its path."""
     path = folder / f"{name}.xml"
-    path.write_text(scenario(name, voice.seconds), encoding="utf-8")
+    path.write_text(scenario(name, voice.times, voice.milliseconds), encoding="utf-8")
     return str(path)
 
 
