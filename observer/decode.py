@@ -22,6 +22,17 @@ Address = tuple[str, int]
 Layers = dict[str, Any]
 
 
+@dataclass(slots=True, frozen=True)
+class Rtp:
+    """What an RTP packet says of itself (RFC 3550 §5.1), and what it carries."""
+
+    ssrc: str
+    sequence: int
+    timestamp: int  # of its first sample
+    payload_type: int
+    payload: bytes
+
+
 @dataclass(slots=True)
 class Sighting:
     """One SIP message at one tap, or one packet with none in it: that has `first_line` == ""."""
@@ -43,6 +54,13 @@ class Sighting:
     record_routes: list[str]
     headers: list[str]
     body: str
+    rtp: Rtp | None = None
+    is_rtcp: bool = False
+
+    @property
+    def is_media(self) -> bool:
+        """Say whether it is sound, or a report on it."""
+        return self.rtp is not None or self.is_rtcp
 
     @property
     def is_sip(self) -> bool:
@@ -67,7 +85,8 @@ def decode(folder: Path) -> list[Sighting]:
     # -a: one after the other. In the order of time, fragments of one packet at two taps would be taken for each other.
     command = ["mergecap", "-a", "-I", "none", "-w", str(merged), *map(str, files)]
     subprocess.run(command, check=True, capture_output=True)
-    command = ["tshark", "-n", "-r", str(merged), "--disable-protocol", "sdp", "-T", "ek", "-J", "frame ip udp tcp sip",
+    command = ["tshark", "-n", "-r", str(merged), "--disable-protocol", "sdp", "--enable-heuristic", "rtp_udp",
+               "-T", "ek", "-J", "frame ip udp tcp sip rtp rtcp",
                "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}"]  # fmt: skip
     if (folder / KEYS).exists():
         command += ["-o", f"tls.keylog_file:{folder / KEYS}"]
@@ -125,7 +144,15 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
             transport="tls" if "tls" in layers else transport,
             source=(ip["ip_ip_src"], ports[0]),
             destination=(ip["ip_ip_dst"], ports[1]),
+            rtp=_rtp(_all(layers["rtp"])[0]) if transport and "rtp" in layers else None,
+            is_rtcp=bool(transport) and "rtcp" in layers,
         )
+
+
+def _rtp(layer: Layers) -> Rtp:
+    named = ("ssrc", "seq", "timestamp", "p_type", "payload")
+    ssrc, sequence, timestamp, payload_type, payload = (layer.get(f"rtp_rtp_{name}", "") for name in named)
+    return Rtp(ssrc, int(sequence), int(timestamp), int(payload_type), bytes.fromhex(payload.replace(":", "")))
 
 
 def _sighting(message: Layers, **where: Any) -> Sighting:
