@@ -117,6 +117,7 @@ class Sipp:
             "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", _written(name, folder, voice),
             "-i", self.address, "-mi", self.address, "-p", str(self.port), *SOCKETS[speaks], "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run, "-key", "host", host, "-key", "port", str(known_port),
+            "-key", "audio_ip", os.environ.get("AUDIO_IP") or self.address,  # where it wants its sound
             "-key", "transport_param", transport_param(), *AUDIO_PORTS, "-key", "recording", voice.recording,
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
             "-trace_err", "-error_file", str(self._errors), *self._counting(),
