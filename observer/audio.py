@@ -14,7 +14,6 @@ from pathlib import Path
 from observer import sound
 from observer.case import Case, Check, text, verdict
 from observer.decode import Address, Sighting
-from observer.topology import is_private
 from observer.whereabouts import ends
 
 PCMU = 0  # RFC 3551 §6
@@ -116,7 +115,8 @@ def _is_promised(case: Case, direction: Direction, source: Address) -> bool:
     if direction.promised is None or source == direction.promised:
         return direction.promised is not None
     home = case.topology.home_of(direction.speaker)
-    return home is not None and is_private(direction.promised[0]) and source[0] in (*home.wan, *home.faces.values())
+    is_private = case.topology.is_private(direction.promised[0])
+    return home is not None and is_private and source[0] in (*home.wan, *home.faces.values())
 
 
 def _told(direction: Direction) -> str:
