@@ -14,14 +14,14 @@ from pathlib import Path
 from observer import sound
 from observer.case import Case, Check, text, verdict
 from observer.decode import Address, Sighting
-from observer.topology import is_private
 from observer.whereabouts import ends
 
 PCMU = 0  # RFC 3551 §6
-WRAP = 1 << 16  # sequence numbers begin anew
+SEQUENCES, TIMESTAMPS = 1 << 16, 1 << 32  # after so many the numbers begin anew
 LEAST_HEARD = 0.5  # of what was said: the first packets may find no way yet, and who hangs up cuts off the last
 LATE_S = 1.0  # after the last message of a call its sound is at an end
 MOST_S = 30  # of what is heard in a call
+
 
 @dataclass(slots=True)
 class Direction:
@@ -50,14 +50,14 @@ class Direction:
 
     def samples(self) -> list[int]:
         """Return what was heard, each packet in its place; where one is missing there is silence."""
-        packets = {one.timestamp: one for one in (seen.rtp for seen in self.heard) if one}
-        first = min(packets, default=0)
+        packets = [seen.rtp for seen in self.heard if seen.rtp]
+        payloads = {_since(packets[0].timestamp, one.timestamp, TIMESTAMPS): one.payload for one in packets}
+        first = min(payloads, default=0)
         heard: list[int] = []
-        for timestamp in sorted(packets):
-            place = timestamp - first
+        for place in sorted(place - first for place in payloads):
             if place < sound.RATE * MOST_S:
                 heard += [0] * (place - len(heard))
-                heard[place:] = sound.linear(packets[timestamp].payload)
+                heard[place:] = sound.linear(payloads[place + first])
         return heard
 
 
@@ -115,7 +115,8 @@ def _is_promised(case: Case, direction: Direction, source: Address) -> bool:
     if direction.promised is None or source == direction.promised:
         return direction.promised is not None
     home = case.topology.home_of(direction.speaker)
-    return home is not None and is_private(direction.promised[0]) and source[0] in (*home.wan, *home.faces.values())
+    is_private = case.topology.is_private(direction.promised[0])
+    return home is not None and is_private and source[0] in (*home.wan, *home.faces.values())
 
 
 def _told(direction: Direction) -> str:
@@ -126,10 +127,15 @@ def _gaps(direction: Direction) -> Iterator[str]:
     """Yield how many packets are missing between the first and the last."""
     for ssrc in {seen.rtp.ssrc for seen in direction.heard if seen.rtp}:
         numbers = [seen.rtp.sequence for seen in direction.heard if seen.rtp and seen.rtp.ssrc == ssrc]
-        steps = {(number - numbers[0] + WRAP // 2) % WRAP for number in numbers}  # those that are overtaken are below
+        steps = {_since(numbers[0], number, SEQUENCES) for number in numbers}
         missing = max(steps) - min(steps) + 1 - len(steps)
         if missing:
             yield f"{missing} missing between them"
+
+
+def _since(first: int, number: int, wrap: int) -> int:
+    """Return how much later a number is than another; below 0 for what was overtaken."""
+    return (number - first + wrap // 2) % wrap - wrap // 2
 
 
 def _unlike(direction: Direction) -> Iterator[str]:

@@ -58,22 +58,33 @@ def _way(case: Case, direction: Direction, seen_of: dict[Rtp, list[Sighting]]) -
 
 def losses(case: Case) -> list[Unheard]:
     """Return what was not heard of what was said; what became of many calls at once is told once."""
+    ways = hops(case)
+    known = {(direction.call, direction.speaker) for direction, way in ways if _comes_to_proxy(case, way)}
     found: dict[tuple[object, ...], Unheard] = {}
-    for direction, way in hops(case):
+    for direction, way in ways:
         if not direction.is_whole:
-            where, words = _told(case, direction, way)
+            where, words = _told(case, direction, way, is_known=(direction.call, direction.listener) in known)
             found.setdefault((direction.name, *where), Unheard(direction, words))
     return list(found.values())
 
 
-def _told(case: Case, direction: Direction, way: list[Hop]) -> tuple[tuple[object, ...], str]:
-    """Return what to say of a direction, after what it shares with others of which the same is to be said."""
+def _comes_to_proxy(case: Case, way: list[Hop]) -> bool:
+    return any(hop.leg.seen.destination[0] == case.topology.proxy and "proxy" in hop.leg.taps for hop in way)
+
+
+def _told(case: Case, direction: Direction, way: list[Hop], is_known: bool) -> tuple[tuple[object, ...], str]:
+    """Return what to say of a direction, after what it shares with others of which the same is to be said.
+
+    `is_known`: something of the listener's has come to the proxy, which may have learned by it where he is.
+    """
     whose = f"{direction.speaker.capitalize()}'s audio"
     silence = f"{direction.listener.capitalize()} hears nothing"
     if not way:
         return ("unsaid",), f"{whose} {_unsaid(case, direction)}: {silence}"
     end = max(way, key=lambda hop: hop.lost)
     where, words = _end(case, direction, end)
+    if where == "proxy" and not is_known:
+        words += f", to which nothing of {direction.listener.capitalize()}'s has come"
     if direction.heard:
         words = f"{end.lost} of {len(direction.sent)} packets of {whose} are lost: {words}"
     else:

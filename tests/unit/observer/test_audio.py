@@ -114,6 +114,16 @@ def test_numbers_that_begin_anew_are_no_gap() -> None:
     assert judged(hers=said(first=65530))["audio-alice-to-bob"][0] == "pass"
 
 
+def test_timestamps_that_begin_anew_are_no_gap() -> None:
+    late = [
+        replace(seen, rtp=seen.rtp and replace(seen.rtp, timestamp=(seen.rtp.timestamp - 8160) % (1 << 32)))
+        for seen in said()
+    ]
+    (one, _) = audio.directions(heard(hers=late))
+    assert {seen.rtp.timestamp for seen in one.heard if seen.rtp} >= {(1 << 32) - 160, 0}
+    assert one.samples() == sound.linear(sound.recording("alice"))
+
+
 def test_a_packet_that_is_overtaken_is_not_missing() -> None:
     shuffled = [replace(seen, time=seen.time + 0.00015) if is_packet(4)(seen) else seen for seen in said()]
     assert judged(hers=shuffled)["audio-alice-to-bob"][0] == "pass"

@@ -59,6 +59,14 @@ def test_a_relay_that_keeps_it_is_named() -> None:
     }
 
 
+def test_a_relay_that_cannot_know_where_she_is_is_excused() -> None:
+    kept = [seen for seen in up_to("bob", "proxy") if seen.source[0] != "198.51.100.10"]
+    assert told(hers=up_to("alice", "nat-lan"), his=kept)["audio-lost-to-alice"] == (
+        "Bob's audio goes to 198.51.100.10:30002: the proxy does not pass it on, to which nothing of Alice's has come, "
+        "and Alice hears nothing"
+    )
+
+
 def test_a_router_that_has_no_mapping_is_named() -> None:
     assert told(his=up_to("bob", "proxy", "nat-wan"))["audio-lost-to-alice"].startswith(
         "Bob's audio goes to 198.51.100.20:50999: the router has no mapping for 198.51.100.20:50999"
