@@ -7,10 +7,11 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -163,13 +164,17 @@ class Lab:
 
 
 @contextmanager
-def standing(name: str, **options: str) -> Iterator[Lab]:
-    """A lab of its own, up without calls, and removed afterwards. `options` as settings.load takes them."""
+def standing(name: str, variables: Mapping[str, str] = MappingProxyType({}), **options: str) -> Iterator[Lab]:
+    """A lab of its own, up without calls, and removed afterwards.
+
+    `variables` are what a user would set for it, `options` as settings.load takes them. Nobody else's lab sees them.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        for variable, value in subnets(name).items():
+        for variable, value in {**subnets(name), **variables}.items():
             patch.setenv(variable, value)
         found = settings.load(**options)
         images.ensure(found)
+    found.values |= variables
     try:
         stack.start(found)
         yield Lab(found, ["test", "tests/e2e"])

@@ -98,10 +98,8 @@ def test_a_router_that_blocks_it_is_named(lab: Lab, way: str, lost: set[str], sa
 @pytest.fixture(scope="module")
 def straight() -> Iterator[Lab]:
     """A lab whose proxy relays nothing."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIP_PROXY_RELAY", "off")
-        with standing("straight") as lab:
-            yield lab
+    with standing("straight", {"SIP_PROXY_RELAY": "off"}) as lab:
+        yield lab
 
 
 def test_without_the_relay_one_of_them_hears_nothing_and_it_is_said_why(straight: Lab) -> None:

@@ -86,11 +86,8 @@ def test_a_router_that_changes_in_mid_call_costs_less_than_a_second_of_sound(rou
 @pytest.fixture(scope="module")
 def public() -> Iterator[Lab]:
     """A lab without a relay, whose Alice names her router's address for her sound, as a phone that asked by STUN."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SIP_PROXY_RELAY", "off")
-        patch.setenv("LAB_OVERLAY", str(ROOT / OVERLAY))
-        with standing("public-audio") as lab:
-            yield lab
+    with standing("public-audio", {"SIP_PROXY_RELAY": "off", "LAB_OVERLAY": str(ROOT / OVERLAY)}) as lab:
+        yield lab
 
 
 @pytest.mark.parametrize(("kind", "is_heard"), [("port-preserving", True), ("naive-linux", False)])
