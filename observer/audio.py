@@ -192,11 +192,12 @@ def _calls(case: Case) -> list[_Call]:
         if call is None:
             continue
         call.ended = max(call.ended, journey.legs[-1].sightings[-1].time)
-        reached = ends(journey.legs[-1], case.topology)[1]
         if (own := place(first.body)) and sender in case.topology.phones:
             call.named.setdefault(sender, own)
-        if (given := place(journey.legs[-1].seen.body)) and reached in case.topology.phones:
-            call.told.setdefault(reached, given)
+        for leg in journey.legs[1:]:  # where the proxy forks several end: at a phone, or nowhere
+            reached = ends(leg, case.topology)[1]
+            if (given := place(leg.seen.body)) and reached in case.topology.phones:
+                call.told.setdefault(reached, given)
     found = list(calls.values())
     for seen in case.sightings:
         if seen.rtp and seen.tap in case.topology.phones:

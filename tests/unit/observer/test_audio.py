@@ -12,7 +12,7 @@ import pytest
 
 from observer import audio, sound
 from observer.decode import Address, Sighting
-from tests.unit.observer.sightings import NAT, case, leg
+from tests.unit.observer.sightings import NAT, PROXY, case, leg
 from tests.unit.observer.speech import (
     HERS,
     OUTSIDE,
@@ -166,6 +166,14 @@ def moved(sightings: list[Sighting], ports: int) -> list[Sighting]:
         )
         for seen in sightings
     ]  # fmt: skip
+
+
+def test_a_branch_that_reaches_nobody_hides_nothing_of_what_a_phone_was_told() -> None:
+    """Two bindings of Bob's: one of them is old, and where it leads to nobody is."""
+    forwarded = next(seen for seen in call() if seen.is_request and seen.method == "INVITE" and seen.source == PROXY)
+    another, time = sdp(("198.51.100.10", 30006)), forwarded.time + 0.00001
+    astray = replace(forwarded, time=time, destination=("198.51.100.77", 5060), body=another)
+    assert {result for result, _ in judged(his=[*stream("bob", RELAYED["bob"]), astray]).values()} == {"pass"}
 
 
 def test_what_was_said_before_a_call_is_not_of_it() -> None:
