@@ -32,12 +32,14 @@ SENT_S = 1.0
 ESTABLISHED = "01"  # as /proc/net/tcp writes it
 REFRESH_S = int(os.environ.get("PHONE_REFRESH_S") or 20)  # see sipp_scenarios/phone.py
 
+# Ports for sound are SIPp's: of all others there are that tshark takes for something else (4500 is IPsec's).
 CONFIG = """\
 sip_listen {address}:5060
 net_interface {address}
 audio_source aufile,{home}/recording.wav
 audio_player aufile,{home}/heard.wav
 audio_alert aufile,{home}/ring.wav
+rtp_ports 40000-43999
 ringback_disabled yes
 module_path /usr/lib/baresip/modules
 module g711.so
