@@ -23,6 +23,7 @@ from observer.control import ROOM, Request, ask, serve, until_stopped
 from observer.decode import KEYS, Sighting, decode
 from observer.history import History
 from observer.topology import Topology, from_environment
+from observer.view import run
 
 PROXY_KEYS = Path("/keys/proxy.keys")  # it is there when the proxy speaks TLS
 KEPT_RUNS = 20  # older folders in the volume are removed
@@ -81,6 +82,7 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     drawing = ladder.draw(_worth_drawing(journeys), case.around)
     (folder / "story.json").write_text(json.dumps({"run": folder.name, "messages": story.as_json(journeys)}, indent=1))
     (folder / "ladder.txt").write_text(drawing)
+    run.save(folder, topology, sightings)
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
     _collect_phone_files(request["run"], folder)
     _forget_old_runs()
