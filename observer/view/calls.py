@@ -21,11 +21,16 @@ FINAL, OK_BELOW = 200, 300
 CANCELLED = 487  # RFC 3261 §21.4.25: what was asked for happened
 
 
-def call(journeys: Sequence[Journey], caller: str, nat: str) -> schema.Call:
-    """Return a call without its arrows: all journeys with one Call-ID, in the order of time. `caller` is a lane."""
+def call(journeys: Sequence[Journey], arrows: Sequence[schema.Arrow], nat: str) -> schema.Call:
+    """Return a call without its arrows: of all journeys with one Call-ID, in the order of time, and their arrows."""
     seen = [journey.first for journey in journeys]
     first = next((one for one in seen if one.is_request), seen[0])
-    state, status, up, down = progress(seen)
+    caller = arrows[0]["origin"]["lane"]
+    lost = {arrow["journey"] for arrow in arrows if arrow["lost"]}
+    heard = [journey.first for number, journey in enumerate(journeys, arrows[0]["journey"]) if number not in lost]
+    state, status, up, down = progress(heard)
+    if lost and state == TRYING:
+        state = FAILED
     start, last = seen[0].time, seen[-1].time
     return {
         "id": first.call_id, "method": first.method, "caller": caller, "callee": callee(first), "state": state,

@@ -82,6 +82,11 @@ TABLE = (
     Row(PROXY, REMOVED, "via|v", "The proxy takes its own Via off: the next one says where the answer goes.",
         "RFC 3261 §16.7 step 3", RESPONSE),
     Row(PROXY, CHANGED, "via|v",
+        "`rport={rport}` and `received={received}` say where the packet came from, as its sender asked: it is what the "
+        "Via has, for no NAT stands in between.", "RFC 3581 §4",
+        after=r"^\S+ (?P<received>[^:;\s]+):(?P<rport>\d+)"
+              r"(?=.*;rport=(?P=rport)\b)(?=.*;received=(?P=received)(?:;|$))"),
+    Row(PROXY, CHANGED, "via|v",
         "`rport={rport}` and `received={received}` are what the packet's source was: the answer must go to the hole in "
         "the NAT, not to the address in the Via.", "RFC 3581 §4",
         after=r"(?=.*;rport=(?P<rport>\d+))(?=.*;received=(?P<received>[^;,\s]+))"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from observer.decode import captures
 from observer.topology import Topology
 from observer.view import schema
-from observer.view.lanes import Places
+from observer.view.lanes import CORE, Places
 
 # tshark -z rtp,streams: start, end, source, port, destination, port, SSRC, payload, packets, lost (percent), five more
 # columns in milliseconds (deltas: min, mean, max; jitter: min, mean, max), problems.
@@ -41,7 +41,7 @@ def read(lines: Iterable[str], tap: str, topology: Topology, zero: float) -> Ite
         row = _ROW.match(line)
         if row is None:
             continue
-        ends = [_end(topology.name(row[side], tap), tap, places) for side in ("source", "destination")]
+        ends = [_end(_lane(row[side], tap, topology), tap, places) for side in ("source", "destination")]
         yield {
             "tap": tap, "origin": ends[0], "target": ends[1],
             "source": f"{row['source']}:{row['sport']}", "destination": f"{row['destination']}:{row['dport']}",
@@ -49,6 +49,17 @@ def read(lines: Iterable[str], tap: str, topology: Topology, zero: float) -> Ite
             "start": zero + float(row["start"]), "end": zero + float(row["end"]),
             "packets": int(row["packets"]), "lost": int(row["lost"]), "jitter": float(row["jitter"]),
         }  # fmt: skip
+
+
+def _lane(address: str, tap: str, topology: Topology) -> str:
+    """Return who has an address at a tap: at home a phone or its router, and whoever has a private one on the Internet
+    is not there: that comes to its core."""
+    inside = next((home for home in topology.homes if tap in (home.lan_tap, *home.phones)), None)
+    if inside is not None:
+        name = topology.name(address, inside.lan_tap)
+        return name if name in inside.phones else inside.router
+    lost = topology.core and topology.is_public_tap(tap) and topology.is_private(address)
+    return CORE if lost else topology.name(address, tap)
 
 
 def _end(lane: str, tap: str, places: Places) -> schema.End:

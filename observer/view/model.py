@@ -16,6 +16,7 @@ from observer.view.lanes import PROXY, Places
 from observer.whereabouts import Surroundings
 
 Judged = Mapping[str, Any]  # verdict.json
+WORKS = "works"  # a fact that is none of what went wrong
 
 
 @dataclass(slots=True)
@@ -52,7 +53,7 @@ def document(seen: Seen, found: list[schema.Call]) -> schema.View:
     """Return the view with these calls in it."""
     remembered, events = _routers(seen)
     every = [arrow for call in found for arrow in call["arrows"]]
-    met = {end["lane"] for arrow in every for end in (arrow["origin"], arrow["target"])}
+    met = {end["lane"] for drawn in (*every, *seen.media) for end in (drawn["origin"], drawn["target"])}
     start = min((arrow["time"] for arrow in every), default=min((event["time"] for event in events), default=0.0))
     judged = seen.judged
     return {
@@ -65,16 +66,22 @@ def document(seen: Seen, found: list[schema.Call]) -> schema.View:
             {"name": check["name"], "result": check["result"], "evidence": check["evidence"]}
             for check in judged.get("checks", [])
         ],
-        "facts": [fact["text"] for fact in judged.get("facts", []) if judged["verdict"] != "pass"],
+        "facts": _happened(judged),
         "notes": seen.notes,
     }  # fmt: skip
+
+
+def _happened(judged: Judged) -> list[str]:
+    if judged.get("verdict", "pass") == "pass":
+        return []
+    return [fact["text"] for fact in judged["facts"] if fact["code"] != WORKS]
 
 
 def one_call(journeys: Sequence[Journey], seen: Seen, around: Surroundings, first: int = 0) -> schema.Call:
     """Return one call with its arrows. Its journeys are numbered from `first`."""
     places = Places(seen.topology)
     drawn = arrows(journeys, around, places, first)
-    made = calls.call(journeys, drawn[0]["origin"]["lane"], _nat(drawn, seen))
+    made = calls.call(journeys, drawn, _nat(drawn, seen))
     made["arrows"] = drawn
     _fail(drawn, seen.judged)
     if _is_keepalive(made, places):
