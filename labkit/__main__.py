@@ -13,7 +13,8 @@ from typing import NoReturn
 from labkit.outcome import Exit, LabBroken, Mistake, say
 
 VERBS = (
-    "up", "call", "nat", "nats", "experiment", "experiments", "measure", "reflector", "bench", "down", "test", "doctor",
+    "up", "call", "report", "ladder", "nat", "nats", "experiment", "experiments", "measure", "reflector", "bench",
+    "down", "test", "doctor",
 )  # fmt: skip
 INTERRUPTED = 130  # what a shell makes of SIGINT
 

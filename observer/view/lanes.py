@@ -21,10 +21,13 @@ class Places:
     topology: Topology
 
     def lanes(self, met: Iterable[str]) -> list[schema.Lane]:
-        """Return the lanes of the topology, and of whoever else was met; `core` only where it was."""
-        met = set(met)
-        usual = [lane for lane in self.topology.lanes if lane in met or lane != CORE]
-        return [self._lane(name) for name in [*usual, *sorted(met - set(usual))]]
+        """Return the lanes of the topology, and of whoever else was met; `core` only where it was. Of captures from
+        elsewhere, only who was met."""
+        found = dict.fromkeys(met)
+        is_ours = bool(self.topology.proxy)
+        known = self.topology.lanes if self.topology.homes else ()
+        usual = [lane for lane in known if lane in found or (is_ours and lane != CORE)]
+        return [self._lane(name) for name in dict.fromkeys([*usual, *found])]
 
     def kind(self, lane: str) -> str:
         """Say what stands there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,14 +32,20 @@ class Seen:
     media: list[schema.Media] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     live: bool = False
-    is_known: bool = True  # whether the topology is: else nobody can say what should have gone further
+    join: Callable[[list[Journey]], None] = lambda _: None  # what else is known of who made what
+
+    def journeys(self) -> list[Journey]:
+        """Return what the sightings tell."""
+        told = tell(self.sightings, self.topology)
+        self.join(told)
+        return told
 
 
 def view(seen: Seen) -> schema.View:
     """Return the view of what was seen."""
     around = Surroundings(seen.topology, seen.histories, seen.sightings)
     by_call: dict[str, list[Journey]] = {}
-    for journey in tell(seen.sightings, seen.topology):
+    for journey in seen.journeys():
         by_call.setdefault(journey.first.call_id, []).append(journey)
     found = []
     first = 0
@@ -53,7 +59,7 @@ def document(seen: Seen, found: list[schema.Call]) -> schema.View:
     """Return the view with these calls in it."""
     remembered, events = _routers(seen)
     every = [arrow for call in found for arrow in call["arrows"]]
-    met = {end["lane"] for drawn in (*every, *seen.media) for end in (drawn["origin"], drawn["target"])}
+    met = [end["lane"] for drawn in (*every, *seen.media) for end in (drawn["origin"], drawn["target"])]
     start = min((arrow["time"] for arrow in every), default=min((event["time"] for event in events), default=0.0))
     judged = seen.judged
     return {

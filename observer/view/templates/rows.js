@@ -56,8 +56,9 @@ function folded(rows) {
 function talks(view) {
   // One band for each stream of RTP: as the first and the last tap saw it. A phone may use its SSRC again.
   const found = [], open = new Map();
+  const passing = new Set(view.lanes.filter((lane) => ["router", "proxy"].includes(lane.kind)).map((lane) => lane.name));
   for (const media of view.media) {
-    const known = (open.get(media.ssrc) || []).find((each) => goesOn(each.taps[each.taps.length - 1], media));
+    const known = (open.get(media.ssrc) || []).find((each) => goesOn(each.taps[each.taps.length - 1], media, passing));
     if (known) { known.taps.push(media); continue; }
     const made = { start: media.start, taps: [media] };
     open.set(media.ssrc, [...(open.get(media.ssrc) || []), made]);
@@ -66,9 +67,9 @@ function talks(view) {
   return found;
 }
 
-function goesOn(last, media) {
+function goesOn(last, media, passing) {
   const same = last.source === media.source && last.destination === media.destination;
-  return media.start <= last.end + 1 && (same || last.target.lane === media.origin.lane);
+  return media.start <= last.end + 1 && (same || (last.target.lane === media.origin.lane && passing.has(media.origin.lane)));
 }
 
 function wrongs(row) {
