@@ -7,6 +7,7 @@ from importlib import import_module
 MODULES = {
     "tap": "observer.tap", "serve": "observer.judge", "page": "observer.page",
     "report": "observer.view.report", "ladder": "observer.view.ladder",
+    "live": "observer.view.server", "follow": "observer.view.follow",
 }  # fmt: skip
 
 if __name__ == "__main__":

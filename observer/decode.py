@@ -17,6 +17,10 @@ from typing import Any
 KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as Wireshark reads them
 
 _EACH_TAP = ".MI"  # a conversation to each interface: else the same segment, at a second tap, would be a repetition
+DISSECT = (
+    "-n", "--disable-protocol", "sdp", "-T", "ek", "-J", "frame ip ipv6 udp tcp sip",
+    "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}",
+)  # fmt: skip
 
 Address = tuple[str, int]
 Layers = dict[str, Any]
@@ -67,9 +71,7 @@ def decode(folder: Path) -> list[Sighting]:
     # -a: one after the other. In the order of time, fragments of one packet at two taps would be taken for each other.
     command = ["mergecap", "-a", "-I", "none", "-w", str(merged), *map(str, files)]
     subprocess.run(command, check=True, capture_output=True)
-    command = ["tshark", "-n", "-r", str(merged), "--disable-protocol", "sdp", "-T", "ek",
-               "-J", "frame ip ipv6 udp tcp sip",
-               "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}"]  # fmt: skip
+    command = ["tshark", "-r", str(merged), *DISSECT]
     if (folder / KEYS).exists():
         command += ["-o", f"tls.keylog_file:{folder / KEYS}"]
     try:

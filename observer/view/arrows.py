@@ -16,8 +16,13 @@ from observer.whereabouts import Surroundings, ends
 MOST_TEXT = 100_000  # characters of a message
 
 
-def arrows(journeys: Iterable[Journey], around: Surroundings, places: Places, first: int = 0) -> list[schema.Arrow]:
-    """Return the arrows of one call's journeys, in the order of time. Their journeys are numbered from `first`."""
+def arrows(
+    journeys: Iterable[Journey], around: Surroundings, places: Places, first: int, settled: float
+) -> list[schema.Arrow]:  # fmt: skip
+    """Return the arrows of one call's journeys, in the order of time. Their journeys are numbered from `first`.
+
+    What was seen after `settled` may yet go further, and is not lost.
+    """
     transactions: dict[tuple[object, ...], int] = {}
     copies: dict[tuple[object, ...], int] = {}
     found = []
@@ -26,7 +31,8 @@ def arrows(journeys: Iterable[Journey], around: Surroundings, places: Places, fi
         of = (seen.cseq, "INVITE" if seen.method == "ACK" else seen.method, *seen.branches[-1:])
         copy = (*of, seen.method, seen.status, seen.source if seen.status == 100 else "")
         copies[copy] = copies.get(copy, -1) + 1
-        lost = {id(loss.leg): loss.text for loss in around.losses(journey)}
+        losses = around.losses(journey) if seen.time <= settled else []
+        lost = {id(loss.leg): loss.text for loss in losses}
         names = {id(leg): f"{number}.{place}" for place, leg in enumerate(journey.legs)}
         for leg in journey.legs:
             arrow = _arrow(leg, places, around)

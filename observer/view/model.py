@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,6 +33,7 @@ class Seen:
     media: list[schema.Media] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     live: bool = False
+    settled: float = math.inf  # what was seen later may yet go further: it is not lost
     join: Callable[[list[Journey]], None] = lambda _: None  # what else is known of who made what
 
     def journeys(self) -> list[Journey]:
@@ -53,6 +55,11 @@ def view(seen: Seen) -> schema.View:
         found.append(one_call(journeys, seen, around, first))
         first += len(journeys)
     return document(seen, found)
+
+
+def empty() -> schema.View:
+    """Return the view of a lab in which nothing was seen yet."""
+    return document(Seen("", Topology((), {}, "", "", ("", "")), [], live=True), [])
 
 
 def document(seen: Seen, found: list[schema.Call]) -> schema.View:
@@ -86,7 +93,7 @@ def _happened(judged: Judged) -> list[str]:
 def one_call(journeys: Sequence[Journey], seen: Seen, around: Surroundings, first: int = 0) -> schema.Call:
     """Return one call with its arrows. Its journeys are numbered from `first`."""
     places = Places(seen.topology)
-    drawn = arrows(journeys, around, places, first)
+    drawn = arrows(journeys, around, places, first, seen.settled)
     made = calls.call(journeys, drawn, _nat(drawn, seen))
     made["arrows"] = drawn
     _fail(drawn, seen.judged)

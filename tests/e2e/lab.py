@@ -62,6 +62,7 @@ def subnets(name: str) -> dict[str, str]:
         "HOME_SUBNET": f"10.{128 + number // 256}.{number % 256}.0/24",
         "BOB_HOME_SUBNET": f"10.{130 + number // 256}.{number % 256}.0/24",
         "INTERNET_SUBNET": f"198.{18 + number // 256}.{number % 256}.0/24",
+        "LAB_PAGE_PORT": "0",
     }
     for variable, (subnet, octet) in settings.HOSTS.items():  # all of them: .env may name some
         chosen[variable] = chosen[subnet].replace(".0/24", f".{octet}")

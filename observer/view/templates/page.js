@@ -195,7 +195,7 @@ function take(news) {
     if (at >= 0) view.calls[at] = call; else view.calls.push(call);
   }
   if (view.calls.length > MOST_CALLS) view.calls.splice(0, view.calls.length - MOST_CALLS);
-  for (const name of ["lanes", "events", "routers", "notes", "title", "start", "end", "verdict", "checks", "facts", "without"]) if (name in news) view[name] = news[name];
+  for (const name of ["lanes", "events", "routers", "media", "notes", "title", "start", "end", "verdict", "checks", "facts", "without"]) if (name in news) view[name] = news[name];
   const follow = state.follow;
   show();
   if (follow) ladder.toEnd();
