@@ -34,7 +34,10 @@ def run(given: argparse.Namespace) -> int:
         lab = settings.load()
         if not engine.is_running() or stack.running(lab).get("observer") != "running":
             raise Mistake("no lab is up: `./lab up` starts one")
-        return stack.ask(lab, "observer", ["python3", "-m", "observer", "follow", columns, *colour])
+        try:
+            return stack.ask(lab, "observer", ["python3", "-m", "observer", "follow", columns, *colour])
+        except KeyboardInterrupt:
+            return Exit.PASS
     source = view.of_run(view.run_folder(*given.words)) if view.is_run(given.words) else view.of_captures(
         given.words, given.keys
     )

@@ -83,7 +83,9 @@ def _one(folder: Path, side: Side) -> Seen:
 def _plain(folder: Path, sides: Sequence[Side], notes: list[str]) -> Seen:
     """Return what was seen where nothing is known but addresses."""
     topology = Topology((), {}, "", "", ("", ""))
-    sightings = sorted((seen for side in sides for seen in side.sightings), key=lambda seen: seen.time)
+    sightings = sorted(
+        (replace(seen, tap=side.name) for side in sides for seen in side.sightings), key=lambda seen: seen.time
+    )
     return Seen(
         " and ".join(side.name for side in sides), topology, sightings, media=media.streams(folder, topology),
         notes=notes, join=link,

@@ -65,7 +65,8 @@ class Live:
         self._has_media.clear()
         if not touched and not has_news:
             return None
-        return document(self._seen(now), self._tell(touched, now))
+        told = self._tell(touched, now)
+        return {**self.whole(), "calls": told}
 
     def whole(self) -> schema.View:
         """Return the view with all calls in it."""

@@ -22,6 +22,7 @@ from observer.view import schema
 
 PORT = 8080
 STEP_S = 0.08  # between two looks: an arrow is drawn within half a second of its packet
+SHARE = 2  # when a look takes long, so many times as long passes until the next: calls come first
 LINGER_S = 5.0  # a reload of the page is no end
 MOST_WATCHERS, MOST_WAITING = 16, 60
 PING_S = 10.0
@@ -72,9 +73,10 @@ class Desk:
             while self._watchers or time.monotonic() - last < LINGER_S:
                 if self._watchers:
                     last = time.monotonic()
+                began = time.monotonic()
                 news = live.step()
                 self._tell(live.whole() if self._new else None, news)
-                time.sleep(STEP_S)  # pacing of a poll
+                time.sleep(max(STEP_S, SHARE * (time.monotonic() - began)))  # pacing of a poll
         finally:
             live.end()
 

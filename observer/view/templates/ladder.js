@@ -125,7 +125,7 @@ class Ladder {
     made.append(svg("rect", { class: "hit", x: 0, y: 0, width: this.width, height }));
     const time = (row.time - this.start).toFixed(this.narrow ? 2 : 4);
     const y0 = row.arrows || row.media ? 21 : 16;
-    made.append(svg("text", { class: "time", x: this.narrow ? 36 : 62, y: y0, "text-anchor": "end" }, time));
+    made.append(svg("text", { class: "time", x: this.narrow ? 36 : 60, y: y0, "text-anchor": "end" }, time));
     if (row.event) this.event(made, row.event);
     else if (row.folded) this.fold(made, row.folded);
     else if (row.media) this.media(made, row.media);
@@ -145,7 +145,7 @@ class Ladder {
     const first = row.arrows[0], colour = row.tag % TRANSACTIONS;
     const y = 24;
     const group = svg("g", { class: `t${colour}${first.status ? " answer" : ""}${first.copy ? " again" : ""}` });
-    group.append(this.tag(row.tag, this.narrow ? 40 : 70));
+    group.append(this.tag(row.tag, this.narrow ? 55 : 88));
     let previous = null;
     for (const arrow of row.arrows) {
       const from = this.x(arrow.origin), to = this.x(arrow.target);
@@ -178,7 +178,7 @@ class Ladder {
   tag(transaction, x) {
     const words = String(transaction + 1);
     const wide = 9 + 6 * words.length;
-    x -= 6 * (words.length - 1);
+    x -= wide;
     return svg("g", { class: "tag" }, svg("rect", { x, y: 11, width: wide, height: 14, rx: transaction % 2 ? 2 : 7 }),
       svg("text", { x: x + wide / 2, y: 21.5, "text-anchor": "middle" }, words));
   }

@@ -83,6 +83,7 @@ function showDetail() {
 }
 
 function showHead() {
+  document.title = view.live ? "The lab, live" : plain(view.title);
   by("title").textContent = view.live ? "SIP through a real NAT, live" : view.title;
   const verdict = by("verdict");
   verdict.hidden = !view.verdict;
