@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from observer.view import schema
-from observer.view.rows import Row, rows
+from observer.view.rows import Row, clean, rows
 
 TEMPLATES = Path(__file__).with_name("templates")
 WIDTH_OF_STEP, WIDTH_OF_ROUTER, GUTTER, HEAD = 190, 60, 100, 64
@@ -43,7 +43,7 @@ def svg(view: schema.View) -> str:
         y += _height(row)
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
+        lstrip_blocks=True, finalize=lambda value: clean(value) if isinstance(value, str) else value,
     )  # fmt: skip
     picture: str = environment.get_template("ladder.svg").render(
         view=view, places=places.values(), rows=drawn, width=_width(places), height=y + 30, head=HEAD,

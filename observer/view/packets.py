@@ -8,6 +8,7 @@ from pathlib import Path
 
 from observer.decode import KEYS, captures
 from observer.view import schema
+from observer.view.rows import clean
 
 MOST_COMMENTS = 4000  # a command line has its limit
 MOST_CHARACTERS = 900
@@ -53,7 +54,7 @@ def comment(arrow: schema.Arrow) -> str:
     for change in arrow["changes"]:
         what = {"added": "+", "removed": "-"}.get(change["kind"], "~")
         lines.append(f"{change['by']}: {what} {change['name']}: {change['why']} {change['rfc']}".rstrip())
-    return "; ".join(lines)[:MOST_CHARACTERS]
+    return clean("; ".join(lines))[:MOST_CHARACTERS]
 
 
 def _frames(merged: Path, taps: Sequence[str]) -> dict[tuple[str, str], int]:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from observer.view import schema
 
 MOST_CALLS = 4  # calls beside the registrations: fifty ladders on one picture help nobody. The page has them all
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def clean(text: str) -> str:
+    """Return text of one line in which nothing commands a terminal, breaks XML, or turns the line around."""
+    return _UNSEEN.sub(lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 @dataclass(slots=True)

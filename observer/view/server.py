@@ -82,11 +82,12 @@ class Desk:
 
     def _tell(self, whole: schema.View | None, news: schema.View | None) -> None:
         with self._lock:
-            new, self._new[:] = list(self._new), []
             for waiting in self._watchers:
                 try:
-                    if waiting in new and whole is not None:
-                        waiting.put_nowait(_event("whole", whole))
+                    if waiting in self._new:
+                        if whole is not None:
+                            waiting.put_nowait(_event("whole", whole))
+                            self._new.remove(waiting)
                     elif news is not None:
                         waiting.put_nowait(_event("news", news))
                 except queue.Full:  # too slow: it gets the whole, when it has caught up

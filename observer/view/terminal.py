@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from observer.view import schema
-from observer.view.rows import Row, rows
+from observer.view.rows import Row, clean, rows
 
 GUTTER = 11  # characters of the time
 LEAST, MOST, LONGEST_NAME = 16, 30, 26  # characters between two lanes, and of a name
 RESET, DIM, BOLD, RED = "\x1b[0m", "\x1b[2m", "\x1b[1m", "\x1b[31m"
 COLOURS = tuple(f"\x1b[{number}m" for number in (36, 33, 32, 35, 34, 96, 93))
-UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
 def draw(view: schema.View, coloured: bool, columns: int = 120) -> Iterator[str]:
@@ -23,11 +22,6 @@ def draw(view: schema.View, coloured: bool, columns: int = 120) -> Iterator[str]
         yield from pen.row(row)
     for note in view["notes"]:
         yield pen.paint(DIM, f"note: {note}")
-
-
-def clean(text: str) -> str:
-    """Return text that does nothing to a terminal."""
-    return UNSEEN.sub(lambda sign: f"\\x{ord(sign[0]):02x}", text)
 
 
 class Pen:
