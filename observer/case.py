@@ -26,13 +26,13 @@ Leg = dict[str, Any]  # {"from", "to", "count", "hangup", "flow", and SIPp's cou
 
 @dataclass(slots=True)
 class Check:
-    """One check: `result` is pass, fail or not-seen; `evidence` says on what, in a sentence; `packets` are the taps and
-    times of what failed it."""
+    """One check: `result` is pass, fail or not-seen; `evidence` says on what, in a sentence; `packets`: tap, time, and
+    evidence of each packet that failed it."""
 
     name: str
     result: str
     evidence: str
-    packets: list[tuple[str, float]] = field(default_factory=list)
+    packets: list[tuple[str, float, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -102,7 +102,7 @@ def verdict(name: str, judged: Sequence[tuple[bool, str] | Judged]) -> Check:
     wrong = list(dict.fromkeys(one[1] for one in failed))
     if wrong:
         more = f" … and {len(wrong) - MOST_EVIDENCE} more" if len(wrong) > MOST_EVIDENCE else ""
-        packets = [(one[2].tap, one[2].time) for one in failed if len(one) > 2 and one[2]]
+        packets = [(one[2].tap, one[2].time, one[1]) for one in failed if len(one) > 2 and one[2]]
         return Check(name, FAIL, "; ".join(wrong[:MOST_EVIDENCE]) + more, packets)
     return Check(name, PASS, f"{len(judged)}×: {judged[0][1]}" if len(judged) > 1 else judged[0][1])
 

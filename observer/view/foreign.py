@@ -19,6 +19,7 @@ from observer.view.model import Seen, view
 
 ROUTER = "router"
 SAME_CLOCK_S = 0.005  # clocks that differ by less are taken for one
+TRANSIT_S = 0.0001  # that a router takes at the least
 
 Key = tuple[object, ...]
 
@@ -156,8 +157,8 @@ def clock_difference(pairs: Iterable[Pair]) -> float:
             outward.append(outer.time - inner.time)
         elif inner.destination != outer.destination:
             inward.append(inner.time - outer.time)
-    if not outward or not inward:
-        return statistics.median([*outward, *(-each for each in inward)] or [0.0])
+    if not outward or not inward:  # only one way was seen: nothing came out before it went in
+        return min(outward) - TRANSIT_S if outward else TRANSIT_S - min(inward, default=TRANSIT_S)
     return (statistics.median(outward) - statistics.median(inward)) / 2
 
 

@@ -149,7 +149,7 @@ class Live:
             return False
         self._latest, self._judged, self._media = newest, _verdict(newest), []
         threading.Thread(target=self._count_media, args=(newest,), daemon=True).start()
-        times = {time for check in self._judged.get("checks", []) for _, time in check.get("packets", [])}
+        times = {time for check in self._judged.get("checks", []) for _, time, _ in check.get("packets", [])}
         for call, sightings in self._by_call.items():
             if times and any(seen.time in times for seen in sightings):
                 touched.add(call)

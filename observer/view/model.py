@@ -117,10 +117,10 @@ def _fail(drawn: Iterable[schema.Arrow], judged: Judged) -> None:
     """Put each failed check at the packets that failed it."""
     at: dict[tuple[str, float], list[schema.Failure]] = {}
     for check in judged.get("checks", []):
-        for tap, time in check.get("packets", []):
-            failures = at.setdefault((tap, time), [])
-            if all(known["check"] != check["name"] for known in failures):
-                failures.append({"check": check["name"], "text": check["evidence"]})
+        for tap, time, text in check.get("packets", []):
+            failure: schema.Failure = {"check": check["name"], "text": text}
+            if failure not in at.setdefault((tap, time), []):
+                at[tap, time].append(failure)
     for arrow in drawn if at else ():
         for sight in arrow["sights"]:
             for failure in at.get((sight["tap"], sight["time"]), ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,9 +63,17 @@ def shoot(page: Page, name: str) -> Path:
 
 def texts(page: Page, selector: str) -> list[str]:
     """Return the text of each element."""
-    return page.locator(selector).all_inner_texts()
+    return page.locator(selector).all_text_contents()
 
 
 def value(page: Page, script: str) -> Any:
     """Return what a script says in the page."""
     return page.evaluate(script)
+
+
+def until(page: Page, script: str, seconds: float = 20.0) -> None:
+    """Return when this becomes true in the page. Playwright's own way is to `eval`, which the page's policy forbids."""
+    deadline = time.monotonic() + seconds
+    while not page.evaluate(script):
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {script}"
+        page.wait_for_timeout(50)

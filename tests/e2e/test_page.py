@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from labkit.settings import PAGE_PORT
 from tests.e2e import captures
-from tests.e2e.browser import DESK, PHONE, looking, shoot, started, texts, value
+from tests.e2e.browser import DESK, PHONE, looking, shoot, started, texts, until, value
 from tests.e2e.lab import Command, Lab, Run, standing
 
 pytestmark = pytest.mark.e2e
@@ -73,6 +73,7 @@ def report(command: Command, *words: str) -> Path:
 
 def read_the_forwarded_invite(page: Page) -> None:
     """Pick the INVITE that the proxy sent to Bob, and read what was changed in it, by whom, and why."""
+    page.locator("#list li", has_text="alice → bob").last.click()
     page.locator(FORWARDED).last.click()
     expect(page.locator("#detail h2")).to_have_text("INVITE bob")
     via = page.locator('.change[data-name="Via"]', has_text="rport=")
@@ -110,14 +111,14 @@ def filter_and_darken(page: Page) -> None:
 def test_arrows_arrive_while_the_call_happens(lab: Lab, browser: Browser) -> None:
     with looking(browser, address(lab)) as page:
         expect(page.locator("#live")).to_have_text("● live", timeout=SOON_MS)
-        page.wait_for_function("view.lanes.length >= 4", timeout=SOON_MS)
+        until(page, "view.lanes.length >= 4")
         page.evaluate(LAGS)
         caller = threading.Thread(target=lab.call)
         caller.start()
-        expect(page.locator(FORWARDED).last).to_be_visible(timeout=SOON_MS)  # no reload
+        until(page, "view.calls.some((call) => call.arrows.some((arrow) => arrow.label === 'INVITE bob'))")  # no reload
         shoot(page, "live-call")
         caller.join()
-        page.wait_for_function("view.calls.some((call) => call.method === 'INVITE' && call.state === 'ended')")
+        until(page, "view.calls.some((call) => call.method === 'INVITE' && call.state === 'ended')")
         assert statistics.median(value(page, "lags")) < WITHIN_S
         expect(page.locator("#verdict")).to_have_text("✓ PASS", timeout=SOON_MS)
         read_the_forwarded_invite(page)
@@ -127,13 +128,13 @@ def test_arrows_arrive_while_the_call_happens(lab: Lab, browser: Browser) -> Non
 
 def test_the_router_is_on_the_same_time_line(lab: Lab, browser: Browser, run: Run) -> None:
     with looking(browser, address(lab)) as page:
-        page.wait_for_function("view.routers.length === 1 && view.routers[0].mappings.length > 0", timeout=SOON_MS)
+        until(page, "view.routers.length === 1 && view.routers[0].mappings.length > 0")
         expect(page.locator("#detail")).to_contain_text("Router nat: home")
-        page.wait_for_function("view.calls.length > 1", timeout=SOON_MS)
+        until(page, "view.calls.length > 1")
         lab.execute("nat", "natctl", "rebind")
-        page.wait_for_function("view.events.some((event) => event.text.startsWith('rebind'))", timeout=SOON_MS)
+        until(page, "view.events.some((event) => event.text.startsWith('rebind'))")
         lab.register("alice")
-        page.wait_for_function("view.events.some((event) => event.event === 'rebound')", timeout=SOON_MS)
+        until(page, "view.events.some((event) => event.event === 'rebound')")
         shoot(page, "live-router")
 
 
@@ -170,7 +171,7 @@ def test_a_failed_check_is_shown_on_the_arrow_that_failed_it(command: Command, b
     with looking(browser, report(command, failed.folder.name).as_uri()) as page:
         expect(page.locator("#verdict")).to_have_text("✗ FAIL")
         page.keyboard.press("f")
-        page.wait_for_function("view.calls.some((call) => call.arrows.some((arrow) => arrow.failed.length))")
+        until(page, "view.calls.some((call) => call.arrows.some((arrow) => arrow.failed.length))")
         page.locator("g.row", has_text="answers-to-source").first.click()
         expect(page.locator("#detail .alert").first).to_contain_text("✗")
         assert any("answers-to-source" in text for text in texts(page, "#detail .alert"))
@@ -201,13 +202,13 @@ def test_hostile_messages_stay_text_while_they_come(lab: Lab, browser: Browser) 
         sent = [payload for _, _, destination, payload in captures.hostile() if destination == captures.SERVER]
         proxy = lab.settings.values["PROXY_IP"]
         lab.execute("bob", "python3", "-c", send, proxy, stdin="\n".join(map(bytes.hex, sent)))
-        page.wait_for_function("view.calls.some((call) => call.id.includes('@hostile'))", timeout=SOON_MS)
+        until(page, "view.calls.some((call) => call.id.includes('@hostile'))")
         page.locator("#list li", has_text="INVITE").last.click()
         _is_only_text(page)
 
 
 def _is_only_text(page: Page) -> None:
-    page.wait_for_function("view.calls.length > 0")
+    until(page, "view.calls.length > 0")
     for label in ("INVITE", "MESSAGE"):
         page.locator("#list li", has_text=label).last.click()
         page.locator("#scroll g.row").first.click()
@@ -265,7 +266,7 @@ def test_nothing_runs_while_nobody_looks(lab: Lab, browser: Browser) -> None:
     with looking(browser, address(lab)) as page:
         expect(page.locator("#live")).to_have_text("● live", timeout=SOON_MS)
         lab.register("alice")
-        page.wait_for_function("view.calls.length > 0", timeout=SOON_MS)
+        until(page, "view.calls.length > 0")
         assert runs_tshark()
     deadline = time.monotonic() + 30
     while runs_tshark():
