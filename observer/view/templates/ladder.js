@@ -49,7 +49,7 @@ class Ladder {
   measure() {
     const width = this.scroll.clientWidth;
     this.narrow = width < 560;
-    this.gutter = this.narrow ? 50 : 92;
+    this.gutter = this.narrow ? 60 : 92;
     this.width = Math.max(width, this.gutter + this.lanes.length * (this.narrow ? 62 : 100));
     const band = this.narrow ? 26 : 54;
     const routers = this.lanes.filter((lane) => lane.edges.length > 1).length;
