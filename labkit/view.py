@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from labkit import engine, images, settings
+from labkit import engine, images, settings, stack
 from labkit.outcome import LabBroken, Mistake
 from labkit.settings import OUT
 
@@ -75,7 +75,8 @@ def observe(source: Source, *verb: str) -> bytes:
     images.ensure(lab)
     done = subprocess.run(
         ["docker", "run", "--rm", "--interactive", "--network", "none", "--cap-drop", "ALL", "--read-only",
-         "--tmpfs", "/tmp", f"sip-nat-lab/observer:{lab.values['LAB_TAG']}", *verb],
+         "--tmpfs", "/tmp", "--label", f"{stack.PROJECT}=",  # images bear their builder's: this is no part of his lab
+         f"sip-nat-lab/observer:{lab.values['LAB_TAG']}", *verb],
         input=f"{source.title}\n".encode() + _pack(source), capture_output=True, check=False,
     )  # fmt: skip
     if done.returncode == 2:

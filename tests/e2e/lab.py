@@ -62,7 +62,6 @@ def subnets(name: str) -> dict[str, str]:
         "HOME_SUBNET": f"10.{128 + number // 256}.{number % 256}.0/24",
         "BOB_HOME_SUBNET": f"10.{130 + number // 256}.{number % 256}.0/24",
         "INTERNET_SUBNET": f"198.{18 + number // 256}.{number % 256}.0/24",
-        "LAB_PAGE_PORT": "0",
     }
     for variable, (subnet, octet) in settings.HOSTS.items():  # all of them: .env may name some
         chosen[variable] = chosen[subnet].replace(".0/24", f".{octet}")
@@ -187,7 +186,7 @@ class Command:
             "LAB_TRANSPORT", "LAB_BOB_TRANSPORT", "LAB_TOPOLOGY", "NAT_TYPE_BOB", "BOB_HOME_SUBNET",
         }  # fmt: skip
         self.environment = {name: value for name, value in os.environ.items() if name not in owned}
-        self.environment |= subnets(name)
+        self.environment |= subnets(name) | {settings.PAGE_PORT: "0"}  # a test that wants the page names a port
         self.name = name
 
     @property
