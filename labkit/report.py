@@ -1,4 +1,4 @@
-"""`report`: a run, or captures from elsewhere, as a page, pictures, Mermaid, text, a commented pcapng, JSON."""
+"""`report`: a run, or captures from elsewhere, as a page, pictures, Mermaid, text, a commented pcapng, JSON, JUnit."""
 
 from __future__ import annotations
 

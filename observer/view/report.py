@@ -4,6 +4,8 @@
     ladder.svg .png .mmd .txt
     packets.pcapng  all captures, with comments and the keys of TLS
     view.json       docs/view.md
+    junit.xml       a test case for each check
+    summary.md      for a CI's page
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from observer.view import drawing, foreign, mermaid, model, packets, page, run, schema, terminal
+from observer.view import drawing, foreign, mermaid, model, packets, page, run, schema, summary, terminal
 
 NAMES = "names.json"  # in the tar of captures from elsewhere: what `0.pcap` and `1.pcap` were called
 USAGE = 2
@@ -43,6 +45,8 @@ def write(view: schema.View, folder: Path, target: Path) -> None:
     (target / "index.html").write_text(page.render(view), encoding="utf-8")
     (target / "ladder.svg").write_text(drawing.svg(view), encoding="utf-8")
     (target / "ladder.mmd").write_text(mermaid.mermaid(view), encoding="utf-8")
+    (target / "junit.xml").write_text(summary.junit(view), encoding="utf-8")
+    (target / "summary.md").write_text(summary.markdown(view), encoding="utf-8")
     kept = folder / "ladder.txt"
     plain = kept.read_text() if kept.exists() else "".join(f"{line}\n" for line in terminal.draw(view, False))
     (target / "ladder.txt").write_text(plain, encoding="utf-8")

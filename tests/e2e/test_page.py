@@ -159,6 +159,7 @@ def test_a_report_is_whole(command: Command, run: Run) -> None:
     folder = report(command, run.folder.name).parent
     assert {path.name for path in folder.iterdir()} == {
         "index.html", "ladder.svg", "ladder.png", "ladder.mmd", "ladder.txt", "packets.pcapng", "view.json",
+        "junit.xml", "summary.md",
     }  # fmt: skip
     assert (folder / "ladder.png").read_bytes().startswith(b"\x89PNG")
     assert (folder / "packets.pcapng").read_bytes().count("RFC 3581 §4".encode()) > 0  # a comment on a packet
