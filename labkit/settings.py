@@ -73,6 +73,7 @@ REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive",
 PHONES = ("sipp", "baresip")
 OVERLAYS = {"LAB_ALICE": "baresip.yaml", "LAB_BOB": "baresip-bob.yaml"}  # of the folder phones
 TRANSPORTS = ("udp", "tcp", "tls")
+PAGE_PORT, NO_PAGE = "LAB_PAGE_PORT", ROOT / "topologies" / "no-page.yaml"
 # What the judge takes for a home, so the Internet must not have such numbers (RFC 1918, RFC 6598, RFC 3927).
 PRIVATE = tuple(
     map(ipaddress.IPv4Network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"))
@@ -85,6 +86,11 @@ class Settings:
 
     values: dict[str, str]
     files: list[Path]
+
+    @property
+    def layers(self) -> list[Path]:
+        """The compose files, and the one that takes the page away where none is wanted."""
+        return [*self.files, *([NO_PAGE] if self.values[PAGE_PORT] == "0" else [])]
 
     @property
     def project(self) -> str:
@@ -122,7 +128,7 @@ class Settings:
 
 def load(
     without: str = "", alice: str = "", transport: str = "", bob: str = "", bob_transport: str = "",
-    *, nat: str = "", bob_nat: str = "", topology: str = "",
+    *, nat: str = "", bob_nat: str = "", topology: str = "", page: str | None = "0",
     project: str = "", home_subnet: str = "", internet_subnet: str = "",
 ) -> Settings:  # fmt: skip
     """Return the settings. Raises Mistake for a value that no lab can have, all such values at once.
@@ -130,7 +136,8 @@ def load(
     With a `project`, which has its subnets with it, nothing counts that the environment says of addresses.
 
     What is not given is as in the environment or in .env; a phone is a SIPp then, or baresip for TLS, and speaks UDP,
-    Bob's what Alice's speaks; a router is `home`, in the topology one-home.
+    Bob's what Alice's speaks; a router is `home`, in the topology one-home. `page` is the port of the live page, "0"
+    for none, None for what the environment says, which may be nothing.
     """
     given = {**_dotenv(), **os.environ}
     if project:
@@ -150,6 +157,7 @@ def load(
     mistakes += _choose_phones(values, {"alice": alice, "bob": bob})
     if mistakes:
         raise Mistake("; ".join(mistakes))
+    values[PAGE_PORT] = given.get(PAGE_PORT, "") if page is None else page
     values |= {"WITHOUT": ",".join(without.replace(",", " ").split()), "ALICE_DOES": "wait"}
     if given.get("BASE_IMAGE"):
         values["BASE_IMAGE"] = given["BASE_IMAGE"]
@@ -166,6 +174,7 @@ def load_running(started: Mapping[str, str]) -> Settings:
     return load(
         "", *(started.get(name, "") for name in names), nat=started.get("NAT_TYPE", ""),
         bob_nat=started.get("NAT_TYPE_BOB", ""), topology=started.get("LAB_TOPOLOGY") or "one-home",
+        page=started.get(PAGE_PORT) or "0",
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ REMOVALS = 3  # what the engine was creating when `up` was interrupted may appea
 
 def compose(settings: Settings, *arguments: str) -> list[str]:
     """Return the `docker compose` command line for this lab."""
-    files = [argument for path in settings.files for argument in ("-f", str(path))]
+    files = [argument for path in settings.layers for argument in ("-f", str(path))]
     return ["docker", "compose", "--project-directory", str(ROOT), "-p", settings.project, *files, *arguments]
 
 
@@ -98,11 +98,12 @@ def remove(settings: Settings) -> bool:
     """
     there = _has_traces(settings)
     if there:
+        down = ("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "2")  # the page too
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)
         try:
             for _ in range(REMOVALS):
                 done = subprocess.run(
-                    compose(settings, "down", "--volumes", "--remove-orphans", "--timeout", "2"), check=False,
+                    compose(settings, *down), check=False,
                     env=settings.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                     errors="replace", start_new_session=True,
                 )  # fmt: skip

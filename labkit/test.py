@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ EVERYTHING = ("tests/e2e", "tests/unit", "tests/flows", "tests/fuzz")
 # Whole files side by side, each process with a lab of its own that its files share. Not those that take long: they
 # measure times.
 SIDE_BY_SIDE = ("--numprocesses", "4", "--dist", "loadfile", "--no-loadscope-reorder")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")  # Ubuntu's `chromium` is no package of its archive
 JUNIT = ROOT / "out" / "junit.xml"
 
 
@@ -37,6 +39,8 @@ def run(given: argparse.Namespace) -> int:
     engine.ensure()
     images.ensure(settings.load())
     certificates.require_openssl()
+    if not given.pytest or any("e2e" in word for word in given.pytest):
+        require_browser()
     JUNIT.parent.mkdir(exist_ok=True)
     chosen = [*([] if given.all else ["-m", "not long"]), *(given.pytest or EVERYTHING)]
     if not given.all and not given.pytest:
@@ -67,6 +71,12 @@ def run(given: argparse.Namespace) -> int:
 def _interrupt(tests: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(tests.pid, signal.SIGINT)
+
+
+def require_browser() -> None:
+    """Install Debian's browser where there is none: it looks at the page. Raises Mistake where that cannot be done."""
+    if not any(map(shutil.which, BROWSERS)):
+        engine.install_package("chromium", "the page's tests need `chromium`, and this machine has none")
 
 
 def ensure_venv() -> Path:

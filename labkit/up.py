@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from labkit import call, certificates, engine, evidence, images, nat, nats, settings, stack, subnets
+from labkit import call, certificates, desk, engine, evidence, images, nat, nats, settings, stack, subnets
 from labkit.outcome import Exit, LabBroken, say
 
 
@@ -37,8 +37,10 @@ def run(given: argparse.Namespace) -> int:
     lab = settings.load(
         given.without, given.alice, given.transport, given.bob, given.bob_transport,
         nat=given.nat, bob_nat=given.bob_nat, topology=given.topology,
+        page=None,
     )  # fmt: skip
     prepare(lab)
+    desk.choose(lab)
     lab.values["LAB_CONFIG"] = stack.fingerprint(lab)
     was_up = stack.is_up(lab)
     if was_up and stack.started_with(lab).get("LAB_CONFIG") != lab.values["LAB_CONFIG"]:
@@ -65,6 +67,8 @@ def run(given: argparse.Namespace) -> int:
         raise
     if code == Exit.PASS:
         say("the lab stays up: `./lab call` calls again, `./lab down` removes it")
+        if desk.address(lab):
+            say(f"see the calls as they happen: {desk.address(lab)}; keep them: `./lab report`")
     return code
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,16 +20,19 @@ DIALOG_METHODS = frozenset(("INVITE", "UPDATE", "SUBSCRIBE", "NOTIFY", "REFER"))
 WITHOUT_CALL = frozenset(("message", "subscribe"))  # flows (a leg's "flow") in which nobody is called
 END = {"caller": "from", "callee": "to"}
 
+Judged = tuple[bool, str, Sighting | None]  # is it as it should be?, the evidence, and the packet that shows it
 Leg = dict[str, Any]  # {"from", "to", "count", "hangup", "flow", and SIPp's counts by phone}
 
 
 @dataclass(slots=True)
 class Check:
-    """One check: `result` is pass, fail or not-seen; `evidence` says on what, in a sentence."""
+    """One check: `result` is pass, fail or not-seen; `evidence` says on what, in a sentence; `packets`: tap, time, and
+    evidence of each packet that failed it."""
 
     name: str
     result: str
     evidence: str
+    packets: list[tuple[str, float, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -91,14 +94,16 @@ class Case:
         return seen.tap == "proxy" and seen.source[0] == self.topology.proxy
 
 
-def verdict(name: str, judged: list[tuple[bool, str]]) -> Check:
-    """Return a check of many packets: (is it as it should be?, the evidence) of each."""
+def verdict(name: str, judged: Sequence[tuple[bool, str] | Judged]) -> Check:
+    """Return a check of many packets: is each as it should be, and the evidence."""
     if not judged:
         return Check(name, NOT_SEEN, "no packet to judge")
-    wrong = list(dict.fromkeys(text for fine, text in judged if not fine))
+    failed = [one for one in judged if not one[0]]
+    wrong = list(dict.fromkeys(one[1] for one in failed))
     if wrong:
         more = f" … and {len(wrong) - MOST_EVIDENCE} more" if len(wrong) > MOST_EVIDENCE else ""
-        return Check(name, FAIL, "; ".join(wrong[:MOST_EVIDENCE]) + more)
+        packets = [(one[2].tap, one[2].time, one[1]) for one in failed if len(one) > 2 and one[2]]
+        return Check(name, FAIL, "; ".join(wrong[:MOST_EVIDENCE]) + more, packets)
     return Check(name, PASS, f"{len(judged)}×: {judged[0][1]}" if len(judged) > 1 else judged[0][1])
 
 

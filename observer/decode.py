@@ -17,6 +17,11 @@ from typing import Any
 KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as Wireshark reads them
 
 _EACH_TAP = ".MI"  # a conversation to each interface: else the same segment, at a second tap, would be a repetition
+DISSECT = (
+    "-n", "--disable-protocol", "sdp", "--enable-heuristic", "rtp_udp",
+    "-T", "ek", "-J", "frame ip ipv6 udp tcp sip rtp rtcp",
+    "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}",
+)  # fmt: skip
 
 Address = tuple[str, int]
 Layers = dict[str, Any]
@@ -85,9 +90,7 @@ def decode(folder: Path) -> list[Sighting]:
     # -a: one after the other. In the order of time, fragments of one packet at two taps would be taken for each other.
     command = ["mergecap", "-a", "-I", "none", "-w", str(merged), *map(str, files)]
     subprocess.run(command, check=True, capture_output=True)
-    command = ["tshark", "-n", "-r", str(merged), "--disable-protocol", "sdp", "--enable-heuristic", "rtp_udp",
-               "-T", "ek", "-J", "frame ip udp tcp sip rtp rtcp",
-               "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}"]  # fmt: skip
+    command = ["tshark", "-r", str(merged), *DISSECT]
     if (folder / KEYS).exists():
         command += ["-o", f"tls.keylog_file:{folder / KEYS}"]
     try:
@@ -121,15 +124,16 @@ def read(lines: Iterable[str], taps: Sequence[str]) -> Iterator[Sighting]:
     for line in lines:
         if line.startswith('{"timestamp"'):  # the lines between are an index that nobody here needs
             layers = json.loads(line)["layers"]
-            if "ip" in layers:
+            if "ip" in layers or "ipv6" in layers:
                 yield from _packet(layers, taps)
 
 
 def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
-    ip = _all(layers["ip"])[0]
+    version = "ip" if "ip" in layers else "ipv6"
+    ip = _all(layers[version])[0]
     transport, ports = "", (0, 0)
     messages: list[Layers] = []
-    if "icmp" not in layers:  # an ICMP error quotes the packet that it complains about: that one was not sent here
+    if not layers.keys() & {"icmp", "icmpv6"}:  # an ICMP error quotes what it complains about: that was not sent here
         transport = next((name for name in ("udp", "tcp") if name in layers), "")
         messages = _all(layers.get("sip"))
     if transport:
@@ -142,8 +146,8 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
             time=datetime.fromisoformat(frame["frame_frame_time_epoch"]).timestamp(),
             tap=taps[int(frame["frame_frame_interface_id"])],
             transport="tls" if "tls" in layers else transport,
-            source=(ip["ip_ip_src"], ports[0]),
-            destination=(ip["ip_ip_dst"], ports[1]),
+            source=(ip[f"{version}_{version}_src"], ports[0]),
+            destination=(ip[f"{version}_{version}_dst"], ports[1]),
             rtp=_rtp(_all(layers["rtp"])[0]) if transport and "rtp" in layers else None,
             is_rtcp=bool(transport) and "rtcp" in layers,
         )

@@ -23,6 +23,7 @@ from observer.control import ROOM, Request, ask, serve, until_stopped
 from observer.decode import KEYS, Sighting, decode
 from observer.history import History
 from observer.topology import Topology, from_environment
+from observer.view import run
 
 PROXY_KEYS = Path("/keys/proxy.keys")  # it is there when the proxy speaks TLS
 KEPT_RUNS = 20  # older folders in the volume are removed
@@ -83,6 +84,7 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     drawing = ladder.draw(worth_drawing, case.around, _sound(case, worth_drawing))
     (folder / "story.json").write_text(json.dumps({"run": folder.name, "messages": story.as_json(journeys)}, indent=1))
     (folder / "ladder.txt").write_text(drawing)
+    run.save(folder, topology, sightings)
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
     audio.save(case, folder)
     _collect_phone_files(request["run"], folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observer.case import FAIL, NOT_SEEN, PASS, Case, Check, verdict
+from observer.case import FAIL, NOT_SEEN, PASS, Case, Check, Judged, verdict
 from observer.story import Leg
 
 NO_RESULT = "the start probe left no result"
@@ -59,13 +59,14 @@ def router_alive(case: Case) -> Check:
 
 def router_keeps_bytes(case: Case) -> Check:
     """A router without an application layer gateway changes addresses and ports of packets, and nothing in them."""
-    judged = []
+    judged: list[Judged] = []
     for journey in case.journeys:
         for leg in journey.legs:
             home = case.topology.behind(leg.by)
             if home is not None and home.profile.get("alg") != "on":
-                judged += [(False, f"{leg.by} changed {leg.seen.first_line}: {change}") for change in _inner(leg)]
-                judged.append((True, f"{leg.by} changed addresses only"))
+                what = f"{leg.by} changed {leg.seen.first_line}"
+                judged += [(False, f"{what}: {change}", leg.seen) for change in _inner(leg)]
+                judged.append((True, f"{leg.by} changed addresses only", leg.seen))
     return verdict("router-keeps-bytes", judged)
 
 

@@ -7,19 +7,16 @@ sends several: each has the one that it received before it.
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from observer.changes import differences
 from observer.decode import Sighting
 from observer.topology import ISP_OUTSIDE, Topology
 
 TRYING = 100
-VIAS = {"via", "v"}
 SIP_PORT = 5060  # of the reflectors, which read SIP there
-SAME_LINE = 0.5  # how alike two lines of one name must be for the second to be the first, edited
 
 
 @dataclass(slots=True)
@@ -152,78 +149,7 @@ def changes(before: Sighting, after: Sighting) -> list[str]:
 
     Transport, addresses, first line, then lines of the headers and of the body: + added, - removed, ~ changed.
     """
-    found = []
-    if before.transport != after.transport:
-        found.append(f"transport {before.transport} → {after.transport}")
-    for name, old, new in (
-        ("source", before.source, after.source),
-        ("destination", before.destination, after.destination),
-    ):
-        if old != new:
-            found.append(f"{name} {old[0]}:{old[1]} → {new[0]}:{new[1]}")
-    if before.first_line != after.first_line:
-        found.append(f"~ {before.first_line} → {after.first_line}")
-    found += _header_changes(before.headers, after.headers)
-    if before.body != after.body:
-        found += _body_changes(before.body.splitlines(), after.body.splitlines()) or ["~ line ends of the body"]
-    return found
-
-
-def _body_changes(before: list[str], after: list[str]) -> list[str]:
-    if len(before) == len(after):  # whoever rewrites addresses in SDP leaves its lines where they are
-        return [f"~ {old} → {new}" for old, new in zip(before, after, strict=True) if old != new]
-    return [line for line in difflib.ndiff(before, after) if line.startswith(("+ ", "- "))]
-
-
-def _header_changes(before: list[str], after: list[str]) -> list[str]:
-    removed, added = [], []
-    for line in difflib.ndiff(_one_via_a_line(before), _one_via_a_line(after)):
-        if line.startswith("- "):
-            removed.append(line[2:])
-        elif line.startswith("+ "):
-            added.append(line[2:])
-    # Of several lines with one name (a new Via above an edited one), those most alike are the same line, edited.
-    pairs = sorted(
-        (
-            (_likeness(old, new), old, new)
-            for old in removed
-            for new in added
-            if _name(old) == _name(new)
-        ),
-        reverse=True,
-    )
-    edited: dict[str, str] = {}
-    for likeness, old, new in pairs:
-        alone = [_name(line) for line in removed + added].count(_name(new)) == 2
-        if (alone or likeness > SAME_LINE) and old in removed and new not in edited:
-            edited[new] = old
-            removed.remove(old)
-    found = [f"~ {edited[new]} → {new.partition(':')[2].strip()}" if new in edited else f"+ {new}" for new in added]
-    return found + [f"- {old}" for old in removed]
-
-
-def _likeness(old: str, new: str) -> float:
-    """Return how much of one line is in the other, from 0 to 1. A Via is known by its branch (RFC 3261 §8.1.1.7)."""
-    branches = [re.findall(r";\s*branch=([^;,\s]+)", line) for line in (old, new)]
-    if _name(old) in VIAS and all(branches):
-        return float(branches[0] == branches[1])
-    return difflib.SequenceMatcher(None, old, new).ratio()
-
-
-def _one_via_a_line(lines: list[str]) -> list[str]:
-    """Some phones write all Vias into one line; that is no change (RFC 3261 §7.3.1)."""
-    found = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        if _name(line) in VIAS:
-            found += [f"{name}: {via.strip()}" for via in re.split(r",\s*(?=SIP\s*/)", value)]
-        else:
-            found.append(line)
-    return found
-
-
-def _name(line: str) -> str:
-    return line.partition(":")[0].strip().lower()
+    return [str(each) for each in differences(before, after)]
 
 
 def as_json(journeys: list[Journey]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ from observer.case import (
     DIALOG_METHODS,
     Case,
     Check,
+    Judged,
     contacts_of_phones,
     hostport,
     is_in_dialog,
@@ -33,18 +34,18 @@ def invite_translated(case: Case) -> Check:
     By TCP and TLS a phone connects from any port, so a router that keeps it hides nothing.
     """
     arrivals = case.arrivals()
-    judged = []
+    judged: list[Judged] = []
     arrived: dict[str, set[str]] = {name: set() for name in case.homely}
     for journey in _from_homes(case, "INVITE"):
         name = case.sender(journey)
         for seen in arrivals.get(message(journey.first), []):
             fine = _is_translated(case, name, journey.first, seen)
-            judged.append((fine, f"sent from {text(journey.first.source)}, arrived from {text(seen.source)}"))
+            judged.append((fine, f"sent from {text(journey.first.source)}, arrived from {text(seen.source)}", seen))
             arrived[name].add(seen.call_id)
     for name, calls in arrived.items():
         missing = case.calls_from(name) - len(calls)
         if missing > 0 and judged:
-            judged.append((False, f"{missing} of {_whose(name)} calls never arrived"))
+            judged.append((False, f"{missing} of {_whose(name)} calls never arrived", None))
     return verdict("invite-translated", judged)
 
 
@@ -80,7 +81,7 @@ def answers_to_source(case: Case) -> Check:
     judged = [
         (any(_way(seen) == _way_back(one) for one in copies),
          f"{seen.status} ({seen.method}) went to {text(seen.destination)}, "
-         f"the request came from {text(copies[-1].source)}")
+         f"the request came from {text(copies[-1].source)}", seen)
         for seen in case.sightings
         if seen.is_sip and not seen.is_request and case.leaves_proxy(seen)
         and (copies := came.get(transaction(seen), []))
@@ -98,7 +99,7 @@ def via_received_rport(case: Case) -> Check:
         if came:
             fine = any(_says_source(case, seen, one) for one in came)
             judged.append(
-                (fine, f"from {text(came[-1].source)}: Via {seen.vias[1] if len(seen.vias) > 1 else '(none)'}")
+                (fine, f"from {text(came[-1].source)}: Via {seen.vias[1] if len(seen.vias) > 1 else '(none)'}", seen)
             )
     return verdict("via-received-rport", judged)
 
@@ -125,7 +126,7 @@ def record_route(case: Case) -> Check:
         own = [route for route in seen.record_routes if names(route, case.topology.proxy)]
         wanted = {came.transport for came in arrivals.get(message(seen), [])} | {seen.transport}
         fine = bool(own) and wanted <= {transport_of(route) for route in own}
-        judged.append((fine, f"Record-Route {', '.join(seen.record_routes) or '(none)'}"))
+        judged.append((fine, f"Record-Route {', '.join(seen.record_routes) or '(none)'}", seen))
     return verdict("record-route", judged)
 
 
@@ -147,8 +148,8 @@ def in_dialog_through_proxy(case: Case) -> Check:
         through[transaction(first)] = through.get(transaction(first), False) or any(
             case.leaves_proxy(leg.seen) for leg in journey.legs
         )
-    judged = [
-        (through[key], f"{first.method} from {text(first.source)} went to {text(first.destination)}")
+    judged: list[Judged] = [
+        (through[key], f"{first.method} from {text(first.source)} went to {text(first.destination)}", first)
         for key, first in firsts.items()
     ]
     calls = sum(leg["count"] for leg in case.calls)
@@ -161,7 +162,7 @@ def in_dialog_through_proxy(case: Case) -> Check:
     for method in ("ACK", "BYE"):
         missing = calls - len(placed & {first.call_id for first in firsts.values() if first.method == method})
         if missing > 0 and judged:
-            judged.append((False, f"{missing} of {calls} calls had no {method}"))
+            judged.append((False, f"{missing} of {calls} calls had no {method}", None))
     return verdict("in-dialog-through-proxy", judged)
 
 
@@ -195,7 +196,7 @@ def contact_public(case: Case) -> Check:
                 hostport(told) == text(came.source) and transport_of(told) == came.transport
                 for came in arrivals.get(message(first), [])
             )
-            judged.append((fine, f"{who.capitalize()} was told {told}"))
+            judged.append((fine, f"{who.capitalize()} was told {told}", leg.seen))
     return verdict("contact-public", judged)
 
 
@@ -211,7 +212,7 @@ def contact_restored(case: Case) -> Check:
         if name in home.phones:
             own = given[name] | case.earlier_contacts.get(name, set())
             words = f"{_whose(name)} own: {', '.join(sorted(own)) or 'unknown'}"
-            judged.append((seen.request_uri in own, f"{seen.method} {seen.request_uri}; {words}"))
+            judged.append((seen.request_uri in own, f"{seen.method} {seen.request_uri}; {words}", seen))
     return verdict("contact-restored", judged)
 
 
@@ -224,13 +225,13 @@ def no_private_on_internet(case: Case) -> Check:
         for seen in case.sightings
         if case.topology.is_public_tap(seen.tap) and seen.source[0] not in prober and not seen.is_media
     ]
-    judged = [
-        (False, f"at {seen.tap}: {seen.first_line or 'a packet'} to {text(seen.destination)}")
+    judged: list[Judged] = [
+        (False, f"at {seen.tap}: {seen.first_line or 'a packet'} to {text(seen.destination)}", seen)
         for seen in public
         if case.topology.is_private(seen.destination[0])
     ]
     if public and not judged:
-        judged = [(True, f"{len(public)} packets, none to a private address")]
+        judged = [(True, f"{len(public)} packets, none to a private address", None)]
     return verdict("no-private-on-internet", judged)
 
 

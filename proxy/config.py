@@ -71,6 +71,7 @@ class Settings:
     refused_rate: int = 100
     http_ip: str = "127.0.0.1"
     http_port: int = 8060
+    hep: str = ""
     drain: int = 5
     log: str = "info"
     log_format: str = "human"
@@ -83,6 +84,12 @@ class Settings:
     def bound_ip(self, public: str) -> str:
         """Return the address of this machine that stands behind an advertised one."""
         return next((ip for ip in self.ip if self.public_ip(ip) == public), public)
+
+    @property
+    def collector(self) -> tuple[str, int]:
+        """Address and port of `hep`, where it is set."""
+        host, _, port = self.hep.rpartition(":")
+        return host.removeprefix("[").removesuffix("]"), int(port)
 
     @property
     def relay_pairs(self) -> list[int]:
@@ -176,6 +183,15 @@ def _one_of(*known: str) -> Callable[[Any], str]:
 
 def _networks(value: Any) -> list[str]:
     return [str(ipaddress.ip_network(each)) for each in _split(value)]
+
+
+def _collector(value: Any) -> str:
+    if value == "":
+        return ""
+    host, _, port = str(value).rpartition(":")
+    _address(host.removeprefix("[").removesuffix("]"))
+    _number(1, 65535)(port)
+    return str(value)
 
 
 def _servers(value: Any) -> list[str]:
@@ -313,6 +329,8 @@ KEYS = (
         "machine", _address),
     Key("http_port", "SIP_PROXY_HTTP_PORT", "and at which port; 0: nowhere", "a port from 0 to 65535",
         _number(0, 65535)),
+    Key("hep", "SIP_PROXY_HEP", "a collector to which every message is mirrored as HEP3, credentials and all",
+        "an address and a port, as 198.51.100.60:9060 or [2001:db8::60]:9060", _collector),
     Key("drain", "SIP_PROXY_DRAIN", "how long SIGTERM waits for calls that are being set up", "seconds from 0 to 600",
         _number(0, 600)),
     Key("log", "SIP_PROXY_LOG", "how much is logged", f"one of {', '.join(LOG_LEVELS)}", _one_of(*LOG_LEVELS)),

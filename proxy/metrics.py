@@ -52,6 +52,7 @@ COUNTERS = {
     "relay-callee-lost": "RTP packets of those who were called that never came",
     "relay-strangers": "media packets refused because they came from somebody who is not in the call",
     "relay-unsent": "media packets that could not be sent",
+    "hep-lost": "messages that could not be mirrored to the collector",
     "log-lines-lost": "lines of the log that could not be written",
     "internal-errors": "messages on which the proxy itself failed: please report",
     "journal-commits": "transactions of the journal",

@@ -27,6 +27,7 @@ from proxy.core.signer import Signer
 from proxy.core.transaction import Times
 from proxy.log import Log
 from proxy.net import tls
+from proxy.net.hep import Mirror
 from proxy.net.http import Http
 from proxy.net.key import KeyFileError, load_key
 from proxy.net.relay import Relay
@@ -73,6 +74,12 @@ async def _serve(settings: Settings) -> int:
             log.strange,
         )  # fmt: skip
         greeting.append(f"SIP proxy relays media ({settings.relay}) by ports {settings.relay_ports}")
+    if settings.hep:
+        try:
+            shell.mirror = Mirror(settings.collector)
+        except OSError as error:
+            raise CannotServe(f"SIP_PROXY_HEP={settings.hep}: no way there: {error.strerror}; name another") from None
+        greeting.append(f"SIP proxy mirrors every message to {settings.hep} (HEP3)")
     greeting += _state_of_affairs(settings, engine)
     if store is not None:
         count = location.load(store.open(), shell.now())

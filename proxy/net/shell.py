@@ -22,6 +22,7 @@ from proxy.core.engine import Engine
 from proxy.core.flow import Address, Flow
 from proxy.log import Log
 from proxy.metrics import render
+from proxy.net.hep import Mirror
 from proxy.net.http import PLAIN, Http, Page
 from proxy.net.relay import Relay
 from proxy.net.resolver import NoAnswer, NoSuchHost, Resolver
@@ -45,6 +46,7 @@ class Shell:
         self.streams: Streams | None = None
         self.http: Http | None = None
         self.relay: Relay | None = None
+        self.mirror: Mirror | None = None
         self._log = log
         self._resolver = resolver
         self._store = store
@@ -73,6 +75,8 @@ class Shell:
 
     def receive(self, data: bytes, flow: Flow) -> None:
         """Give one message to the engine."""
+        if self.mirror is not None:
+            self.mirror.received(data, flow, self.now())
         try:
             self._carry_out(self.engine.receive(data, flow, self.now()))
         except Exception as error:
@@ -192,6 +196,8 @@ class Shell:
 
     def _send(self, effect: Send) -> None:
         flow = effect.flow
+        if self.mirror is not None:
+            self.mirror.sent(effect.data, flow, self.now())
         if flow.transport != "udp":
             if self.streams is not None:
                 self.streams.send(effect)
@@ -254,6 +260,8 @@ class Shell:
         }
         if self.relay is not None and engine.media is not None:
             values |= self.relay.counts() | {"relay-ports-free": len(engine.media.free)}
+        if self.mirror is not None:
+            values["hep-lost"] = self.mirror.lost
         if self._store is not None:
             values |= {
                 "journal-commits": self._store.commits,
@@ -332,6 +340,8 @@ class Shell:
             await self.streams.close()
         if self.http is not None:
             await self.http.close()
+        if self.mirror is not None:
+            self.mirror.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:

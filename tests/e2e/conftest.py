@@ -38,7 +38,7 @@ def docker_compose_command() -> str:
 
 @pytest.fixture(scope="session")
 def docker_compose_file(lab_settings: settings.Settings) -> list[str]:
-    return [str(path) for path in lab_settings.files]
+    return [str(path) for path in lab_settings.layers]
 
 
 @pytest.fixture(scope="session")

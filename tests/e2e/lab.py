@@ -191,7 +191,7 @@ class Command:
             "LAB_TRANSPORT", "LAB_BOB_TRANSPORT", "LAB_TOPOLOGY", "NAT_TYPE_BOB", "BOB_HOME_SUBNET",
         }  # fmt: skip
         self.environment = {name: value for name, value in os.environ.items() if name not in owned}
-        self.environment |= subnets(name)
+        self.environment |= subnets(name) | {settings.PAGE_PORT: "0"}  # a test that wants the page names a port
         self.name = name
 
     @property

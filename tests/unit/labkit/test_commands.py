@@ -119,7 +119,7 @@ def assert_mistake(done: subprocess.CompletedProcess[str], *words: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["no verb", "up, call, nat, nats, experiment, experiments, measure, reflector, bench", "./lab help"]),
+        ([], ["no verb", "up, call, report, ladder, nat, nats, experiment, experiments, measure", "./lab help"]),
         (["fly"], ["fly", "./lab help"]),
         (["up", "--fast"], ["--fast", "./lab help"]),
         (["up", "now"], ["now", "./lab help"]),

@@ -72,7 +72,7 @@ def test_a_router_that_measures_otherwise_than_declared_breaks_the_lab() -> None
     assert verdict["verdict"] == "lab-broken"
     assert verdict["checks"][0] == {
         "name": "nat-kind", "result": "fail",
-        "evidence": "mapping: declared endpoint-independent, measured address-dependent",
+        "evidence": "mapping: declared endpoint-independent, measured address-dependent", "packets": [],
     }  # fmt: skip
 
 

@@ -1,0 +1,95 @@
+"""Rows: what the drawings put below one another. What a router passed on stands in the row of what it received."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from observer.view import schema
+
+MOST_CALLS = 4  # calls beside the registrations: fifty ladders on one picture help nobody. The page has them all
+
+
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+
+
+def clean(text: str) -> str:
+    """Return text of one line in which nothing commands a terminal, breaks XML, or turns the line around."""
+    return _UNSEEN.sub(lambda sign: f"\\x{ord(sign[0]):02x}", text)
+
+
+@dataclass(slots=True)
+class Row:
+    """One row: arrows of one message through a router or more, or an event, or keep-alives that are folded."""
+
+    time: float
+    arrows: list[schema.Arrow] = field(default_factory=list)
+    event: schema.Event | None = None
+    folded: int = 0  # how many keep-alives
+    tag: int = 0  # which transaction, as they are numbered in this drawing
+
+    @property
+    def translation(self) -> str:
+        """What routers made of its addresses."""
+        changes = [each for arrow in self.arrows if arrow["crossing"] for each in arrow["changes"]]
+        return ", ".join(f"{each['before']} → {each['after']}" for each in changes if each["kind"] == "address")
+
+    @property
+    def wrong(self) -> list[str]:
+        """What is to be said of it in red."""
+        found = [f"✗ {arrow['lost']}" for arrow in self.arrows if arrow["lost"]]
+        found += [f"! {each['check']}: {each['text']}" for arrow in self.arrows for each in arrow["failed"]]
+        return list(dict.fromkeys(found))
+
+
+def rows(view: schema.View, calls: Iterable[schema.Call] | None = None) -> list[Row]:
+    """Return the rows of these calls, or of those that are worth drawing, in the order of time."""
+    chosen = list(worth_drawing(view) if calls is None else calls)
+    found = [row for call in chosen for row in _of_call(call)]
+    times = [row.time for row in found]
+    found += [Row(event["time"], event=event) for event in view["events"] if _is_near(event["time"], times)]
+    found.sort(key=lambda row: row.time)
+    tags: dict[tuple[str, int], int] = {}
+    for row in found:
+        if row.arrows:
+            first = row.arrows[0]
+            row.tag = tags.setdefault((first["call"], first["transaction"]), len(tags))
+    return list(_folded(found))
+
+
+def worth_drawing(view: schema.View) -> list[schema.Call]:
+    """Return registrations and the like, and the first few calls."""
+    invites = [call["id"] for call in view["calls"] if call["method"] == "INVITE"]
+    left_out = set(invites[MOST_CALLS:])
+    return [call for call in view["calls"] if call["id"] not in left_out]
+
+
+def _of_call(call: schema.Call) -> list[Row]:
+    found: list[Row] = []
+    at: dict[str, Row] = {}
+    for arrow in call["arrows"]:
+        row = at.get(arrow["before"]) if arrow["crossing"] else None
+        if row is None:
+            row = Row(arrow["time"])
+            found.append(row)
+        row.arrows.append(arrow)
+        at[arrow["id"]] = row
+    return found
+
+
+def _is_near(time: float, times: list[float]) -> bool:
+    return not times or min(times) - 1 <= time <= max(times) + 1
+
+
+def _folded(found: Iterable[Row]) -> Iterator[Row]:
+    last: Row | None = None
+    for row in found:
+        if not row.arrows or not row.arrows[0]["is_keepalive"]:
+            last = None
+            yield row
+        elif last is None:
+            last = Row(row.time, folded=1)
+            yield last
+        else:
+            last.folded += 1
