@@ -24,6 +24,10 @@ AUTO, ALWAYS = "auto", "always"
 # What may bring an offer or an answer (RFC 3261 §13, 3262, 3311); of an ACK, the answer to a 200's offer.
 METHODS = frozenset((b"INVITE", b"ACK", b"PRACK", b"UPDATE"))
 
+# Of all ports, those that calls from one host may hold before they are up: else fifteen INVITEs of a stranger, with
+# sixteen media lines each, would take all of them for as long as somebody rings. One call may always be as large.
+SHARE = 1 / 2
+
 Key = tuple[bytes, bytes, bytes]  # Call-ID, and the two tags: the caller's first
 
 
@@ -49,6 +53,7 @@ class Session:
     caller: bytes
     sides: list[Side]
     begun_by: bytes  # a method
+    source: str  # the host that the request came from
     streams: dict[int, Stream] = field(default_factory=dict)  # by the number of the section
     dialogs: set[Key] = field(default_factory=set)
     callee: bytes = b""  # the tag of whoever answered with 2xx first
@@ -67,6 +72,8 @@ class Media:
         self.free = deque(ports)  # taken at one end, given back at the other: a port rests as long as it can
         self._mode = mode
         self._mine = frozenset(ports)
+        self._share = max(SHARE * len(ports), 2 * sdp.MAX_MEDIA)
+        self._waiting: Counter[str] = Counter()  # ports of calls that are not up yet, by the host that they came from
         self._sink = sink
         self._counts = counts
         self._is_our_host = is_our_host
@@ -90,8 +97,7 @@ class Media:
                 wanted += request.method == b"INVITE" and self._is_wanted(caller, callee, None)
             elif self._is_wanted(caller, callee, description) and not self._is_ours(description):
                 wanted += sum(media.port > 0 and media.is_udp for media in description.media)
-        if 2 * wanted > len(self.free):
-            raise self._exhausted(request.header(b"call-id"))
+        self._see_to(2 * wanted, caller.flow.remote[0], request)
 
     def down(self, request: Request, session: Session | None, caller: Side, callee: Side) -> Session | None:
         """Edit the copy of a request for one target; return its session. `session` is what was returned for it before.
@@ -197,6 +203,7 @@ class Media:
         if not session.is_open:
             return
         session.is_open = False
+        self._waits_no_more(session)
         del self.sessions[session.id]
         for key in list(session.dialogs):
             self._forget(session, key)
@@ -243,10 +250,16 @@ class Media:
         self._counts["media-not-relayed"] += 1
         self._sink.append(Note("media-not-relayed", {"call_id": message.header(b"call-id"), "why": str(error)}))
 
-    def _check_ports(self, message: Message, description: sdp.Description, streams: Container[int]) -> None:
+    def _check_ports(
+        self, message: Message, description: sdp.Description, streams: Container[int], source: str
+    ) -> None:
         """See that there are ports for the sections that have none, before anything changes. Raises SipError 503."""
         wanted = [media for number, media in enumerate(description.media) if number not in streams]
-        if 2 * sum(media.port > 0 and media.is_udp for media in wanted) > len(self.free):
+        self._see_to(2 * sum(media.port > 0 and media.is_udp for media in wanted), source, message)
+
+    def _see_to(self, wanted: int, source: str, message: Message) -> None:
+        """See that so many ports are left, for who has not had his share. Raises SipError 503."""
+        if wanted > len(self.free) or (wanted and wanted + self._waiting[source] > self._share):
             raise self._exhausted(message.header(b"call-id"))
 
     def _offered(
@@ -255,19 +268,27 @@ class Media:
         """Begin a session with a first offer, unless media takes its own way. Raises SipError 503."""
         if self._is_ours(description) or not self._is_wanted(caller, callee, description):
             return None
-        self._check_ports(message, description, {})
+        source = caller.flow.remote[0]
+        self._check_ports(message, description, {}, source)
         call_id = message.header(b"call-id") or b""
-        session = Session(next(self._numbers), call_id, _tag(message, b"from"), [caller, callee], method)
+        session = Session(next(self._numbers), call_id, _tag(message, b"from"), [caller, callee], method, source)
         self.sessions[session.id] = session
         self._belongs(session, message, _tag(message, b"to"))  # a dialog that the relay of before a restart knew
         return session
 
     def _answered(self, session: Session, callee: bytes) -> None:
         """Somebody is there: of the others behind another proxy, whoever answers too is known again then."""
+        self._waits_no_more(session)
         session.is_up = True
         session.callee = callee
         for key in [key for key in session.dialogs if key[2] != callee]:
             self._forget(session, key)
+
+    def _waits_no_more(self, session: Session) -> None:
+        if not session.is_up:
+            self._waiting[session.source] -= 2 * len(session.streams)
+            if not self._waiting[session.source]:
+                del self._waiting[session.source]
 
     def _belongs(self, session: Session, message: Message, tag: bytes) -> None:
         """Have later requests of this dialog find the session."""
@@ -297,7 +318,7 @@ class Media:
 
         Where another proxy forked, the first who answered is listened to; the others' calls will be hung up.
         """
-        self._check_ports(message, description, session.streams)
+        self._check_ports(message, description, session.streams, "" if session.is_up else session.source)
         who = 0 if tag == session.caller else 1
         is_heard = not session.callee or tag in {session.caller, session.callee}
         if is_heard:
@@ -325,6 +346,8 @@ class Media:
         # As long as he speaks who has not said where he is:
         heard = [Heard(hosts_of(side, ""), media.rate) for side in session.sides]
         stream = session.streams[number] = Stream(here, heard)
+        if not session.is_up:
+            self._waiting[session.source] += 2
         self._sink.append(OpenRelay(session.id, number, session.call_id, media.kind, here, media.rate))
         for who in (0, 1):
             self._steer(session, number, stream, who)

@@ -241,6 +241,39 @@ def test_without_a_port_the_answer_is_503_and_the_log_says_so() -> None:
     assert ladder.one(offerless, alice().seen).what == "503"  # its answer would bring the offer
 
 
+def many() -> Ladder:
+    """A proxy with ports for a hundred calls."""
+    ladder = Ladder(relay=("auto", range(30000, 30400, 2)))
+    ladder.send(bob().register(), bob().seen)
+    return ladder
+
+
+def calls(ladder: Ladder, phone: Phone, number: int) -> str:
+    data = phone.request(b"INVITE", bob().aor, SDP, call_id=b"c%d" % number, cseq=number, body=said(phone))
+    return ladder.send(data, phone.seen)[-1].what
+
+
+def test_who_lets_many_phones_ring_has_half_of_the_ports_and_no_more() -> None:
+    ladder = many()
+    assert {calls(ladder, alice(), number) for number in range(1, 51)} == {"INVITE"}
+    assert calls(ladder, alice(), 51) == "503"
+    assert calls(ladder, carol(), 52) == "INVITE"  # she has not had hers
+    ladder.wait(200)  # nobody answers
+    assert ladder.engine.media is not None
+    assert len(ladder.engine.media.free) == 200
+    assert calls(ladder, alice(), 53) == "INVITE"
+
+
+def test_calls_that_are_up_are_nobodys_share() -> None:
+    ladder = many()
+    for number in range(1, 101):
+        phone = alice()
+        phone.call_id = b"c%d" % number
+        up(ladder, phone, bob(), cseq=number)
+    assert ladder.engine.media is not None
+    assert not ladder.engine.media.free
+
+
 def reinvite(ladder: Ladder, dialog: Dialog, body: bytes, status: int = 200, answer: bytes = b"") -> tuple[Sent, Sent]:
     one, other = (alice(), bob()) if dialog.phone.name == "alice" else (bob(), alice())
     invite = ladder.one(dialog.request(b"INVITE", SDP, body=body), one.seen)
