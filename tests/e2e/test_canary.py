@@ -1,4 +1,4 @@
-"""Every kind once: the canary of the grids, which `./lab test --all` runs whole."""
+"""Every kind once, with sound: the canary of the grids, which `./lab test --all` runs whole."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def failed(lab_settings: settings.Settings) -> dict[int, str]:
 def test_the_router_is_what_it_claims_and_bob_reaches_alice_where_he_should(
     router: Lab, failed: dict[int, str], kind: str
 ) -> None:
-    seen = cells.run(router.settings, {"alice": kind}, "bob", router.again)  # which fails for what it only claims to be
+    # Which fails for what it only claims to be.
+    seen = cells.run(router.settings, {"alice": kind}, "bob", router.again, has_audio=True)
     supported = nats.here(kinds.PRESETS[kind].profile, failed)
     assert supported.startswith("unsupported" if seen.unsupported else "supported"), seen.unsupported
     if seen.unsupported:
