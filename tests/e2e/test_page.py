@@ -29,10 +29,10 @@ FRAME_MS = 16.7  # sixty a second
 MANY_CALLS = 200
 LAGS = """() => {
   window.lags = [];
-  const seen = new Set(view.calls.flatMap((call) => call.arrows.map((arrow) => arrow.id))), before = take;
+  const seen = new Set(), began = Date.now() / 1000, before = take;
   take = (news) => {
     for (const call of news.calls || []) for (const arrow of call.arrows)
-      if (!seen.has(arrow.id)) { seen.add(arrow.id); lags.push(Date.now() / 1000 - arrow.time); }
+      if (arrow.time > began && !seen.has(arrow.id)) { seen.add(arrow.id); lags.push(Date.now() / 1000 - arrow.time); }
     before(news);
   };
 }"""
