@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import statistics
 import subprocess
 import threading
@@ -19,6 +18,7 @@ from labkit.settings import PAGE_PORT
 from tests.e2e import captures
 from tests.e2e.browser import DESK, PHONE, looking, shoot, started, texts, until, value
 from tests.e2e.lab import Command, Lab, Run, standing
+from tests.unit.process import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -29,10 +29,10 @@ FRAME_MS = 16.7  # sixty a second
 MANY_CALLS = 200
 LAGS = """() => {
   window.lags = [];
-  const seen = new Set(view.calls.flatMap((call) => call.arrows.map((arrow) => arrow.id))), before = take;
+  const seen = new Set(), began = Date.now() / 1000, before = take;
   take = (news) => {
     for (const call of news.calls || []) for (const arrow of call.arrows)
-      if (!seen.has(arrow.id)) { seen.add(arrow.id); lags.push(Date.now() / 1000 - arrow.time); }
+      if (arrow.time > began && !seen.has(arrow.id)) { seen.add(arrow.id); lags.push(Date.now() / 1000 - arrow.time); }
     before(news);
   };
 }"""
@@ -47,10 +47,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     """A lab with a page, on a port that nobody has."""
-    with socket.socket() as asker:
-        asker.bind(("127.0.0.1", 0))
-        port = asker.getsockname()[1]
-    with standing("page", page=str(port)) as one:
+    with standing("page", page=str(free_port())) as one:
         yield one
 
 
@@ -281,6 +278,22 @@ def test_a_page_by_another_name_is_refused(lab: Lab) -> None:
         urllib.request.urlopen(asked, timeout=10)
     assert refused.value.code == 403
     refused.value.close()
+
+
+def test_up_says_where_the_page_is_and_leaves_a_lab_that_has_one_alone(command: Command) -> None:
+    port = str(free_port())
+    done = command.run("up", LAB_PAGE_PORT=port)
+    assert done.returncode == 0, done.stderr
+    assert f"http://localhost:{port}" in done.stderr
+    with urllib.request.urlopen(f"http://localhost:{port}/", timeout=10) as answer:
+        assert "script-src 'sha256-" in answer.headers["Content-Security-Policy"]
+    again = command.run("up", LAB_PAGE_PORT=port)
+    assert again.returncode == 0
+    assert "starting it anew" not in again.stderr
+    taken = command.run("up", LAB_PAGE_PORT="22222222")
+    assert (taken.returncode, "must be a port" in taken.stderr) == (2, True)
+    assert command.run("down").returncode == 0
+    assert command.traces() == ""
 
 
 def test_the_page_is_on_no_network_of_the_lab_and_reads_only(lab: Lab) -> None:

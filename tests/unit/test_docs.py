@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from docs import diagrams, nats
+from docs import diagrams, grafana, nats
 from labkit.nat import VERBS
 from nat import kinds
 from proxy.core import transaction
@@ -46,6 +46,17 @@ def test_every_timer_of_the_diagrams_is_in_the_table() -> None:
     used = set(re.findall(r"timer ([A-Z])\b", page)) | set(re.findall(r"start ([A-Z])\b", page))
     assert used == set("ABDEFGHIJKLM")
     assert used < set(re.findall(r"^\| ([A-Z]) \|", page, re.MULTILINE))
+
+
+def test_the_dashboard_is_what_the_script_makes() -> None:
+    assert grafana.PAGE.read_text(encoding="utf-8") == grafana.page(), "python -m docs.grafana"
+
+
+def test_the_dashboard_asks_for_no_metric_that_the_proxy_has_not() -> None:
+    assert grafana.question("{requests}") == "rate(sip_proxy_requests_total[$__rate_interval])"
+    assert grafana.question("{bindings}") == "sip_proxy_bindings"
+    with pytest.raises(KeyError):
+        grafana.question("{calls}")
 
 
 def test_the_page_of_the_kinds_is_what_the_script_makes() -> None:
