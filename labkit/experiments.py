@@ -23,9 +23,6 @@ LEGEND = {
     "broken": grid.BROKEN,
     "unsupported": "unsupported by this kernel",
 }
-UNHEARD = frozenset(("audio-lost-to-alice", "audio-lost-to-bob"))  # beside a call that works but for that
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("--remedies", default="", metavar="NAME,...", help=f"only these, of: {', '.join(EXPECTATIONS)}")
@@ -120,7 +117,12 @@ def _cell(lab: Settings, expected: Expectation, kind: str) -> grid.Cell:
             failed = f" Failed: {', '.join(seen.failed)}." if seen.failed and seen.causes == should else ""
             should_be = f"It should have been: {in_words(should)}."
             return "differs", in_words(seen.causes), f"{seen.text}{failed} {should_be} ({kept})"
-        works = "works" in seen.causes and not seen.causes & UNHEARD
-        return "works" if works else "breaks", in_words(seen.causes), seen.text
+        return result(seen.causes), in_words(seen.causes), seen.text
 
     return grid.cell(expected.remedy, kind, lambda: experiment.try_one(lab, expected, kind, again), judge)
+
+
+def result(causes: frozenset[str]) -> str:
+    """Return which of LEGEND it is when these causes were to be seen: a call that one does not hear does not work."""
+    is_heard = not any(cause.startswith("audio-") for cause in causes)
+    return "works" if "works" in causes and is_heard else "breaks"

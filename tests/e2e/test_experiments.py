@@ -11,6 +11,7 @@ import pytest
 
 from labkit import experiment, experiments, grid, homes
 from labkit.expectations import EXPECTATIONS
+from labkit.grid import SIGNS
 from labkit.outcome import Exit
 from nat import kinds
 from tests.e2e.lab import ROOT, Command
@@ -106,5 +107,5 @@ def test_the_published_grids_are_of_all_remedies_and_kinds() -> None:
         table = [line for line in page.splitlines() if line.startswith("| **")]
         assert not any(sign in line for sign in "‼✗" for line in table)
     for remedy, expected in EXPECTATIONS.items():
-        signs = ["●" if "works" in expected.causes(kind) else "○" for kind in kinds.PRESETS]
+        signs = [SIGNS[experiments.result(expected.causes(kind))] for kind in kinds.PRESETS]
         assert f"| **{remedy}** | {' | '.join(signs)} |" in remedies
