@@ -11,9 +11,10 @@ from pathlib import Path
 from labkit import engine, evidence, settings, stack
 from labkit.outcome import Exit, LabBroken, Mistake, say
 from labkit.settings import ROOT
-from sipp_scenarios.parts import EVENTS, eventful
+from sipp_scenarios.parts import EVENTS, audible, eventful
 
 MOST_CALLS = 1000
+LEAST_AUDIO_S, MOST_AUDIO_S = 0.5, 30.0  # a phone's recording once (observer/sound.py); what the judge can listen to
 NO_LAB = "no lab is up: `./lab up` starts one"
 
 
@@ -26,6 +27,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--flow", choices=flows(), default="call", metavar="FLOW",
         help=f"what the two do, of: {', '.join(flows())} (sipp_scenarios/README.md)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--audio", type=float, nargs="?", const=LEAST_AUDIO_S, metavar="SECONDS",
+        help="the two play something, for so long if given, and it is judged who is heard",
     )  # fmt: skip
     parser.add_argument(
         "--register", default="", metavar="NAME,...", help="who registers anew before (after the router changed)"
@@ -61,9 +66,15 @@ def run(given: argparse.Namespace) -> int:
     is_sipp = lab.values[f"LAB_{given.caller.upper()}"] == "sipp"
     if given.event and not (is_sipp and given.count == 1 and given.flow in eventful()):
         raise Mistake(f"--event {given.event}: needs one call, by a SIPp, of the flows {', '.join(eventful())}")
+    if given.audio is not None and not LEAST_AUDIO_S <= given.audio <= MOST_AUDIO_S:
+        raise Mistake(f"--audio {given.audio:g}: must be from {LEAST_AUDIO_S:g} to {MOST_AUDIO_S:g} seconds")
+    if given.audio and given.flow not in audible():
+        raise Mistake(f"--audio: needs one of the flows {', '.join(audible())}")
     arguments = ["--from", given.caller, "--count", str(given.count), "--hangup", given.hangup, "--flow", given.flow]
     if given.event:
         arguments += ["--event", given.event]
+    if given.audio:
+        arguments += ["--audio", f"{given.audio:g}"]
     if given.register:
         arguments += ["--register", given.register]
     return place_or_remove(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])

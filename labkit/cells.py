@@ -19,6 +19,7 @@ CAUSES = frozenset((
     "works", "bypasses-proxy", "expired", "never-registered",
     *(f"{what}-{where}" for what in ("answers", "request")
       for where in ("lost-at-router", "to-private", "elsewhere", "unheard")),
+    "audio-lost-to-alice", "audio-lost-to-bob",
 ))  # fmt: skip
 
 
@@ -50,12 +51,12 @@ class Seen:
 
 def run(
     lab: Settings, routers: Mapping[str, str], caller: str, again: Sequence[str], *, flow: str = "call",
-    is_silent: bool = False,
+    is_silent: bool = False, has_audio: bool = False,
 ) -> Seen:  # fmt: skip
     """Change the routers, have who is called through one register, and have `caller` (or both) call.
 
     `routers`: {home: kind}; `again`: the verb that repeats it. With `is_silent` the call comes when Alice's mapping has
-    been forgotten, or has outlived its lifetime by half. Raises LabBroken.
+    been forgotten, or has outlived its lifetime by half. `has_audio`: it is judged who hears whom. Raises LabBroken.
     """
     began, run_name = time.monotonic(), f"{time.time_ns():x}"
     before = [word for home, kind in routers.items() for word in ("--router", f"{home}={kind}")]
@@ -64,6 +65,7 @@ def run(
     anew = sorted(CALLED[caller] & behind)
     before += ["--silence", "alice"] if is_silent else ["--register", ",".join(anew)]
     call = ["phone", "call", "--json", "--run", run_name, *before, "--from", caller, "--flow", flow]
+    call += ["--audio"] if has_audio else []
     done = subprocess.run(
         stack.inside(lab, "bob", *call), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
         check=False,

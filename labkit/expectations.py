@@ -19,6 +19,7 @@ class Expectation:
     silence: int  # seconds after which the router forgets, before the call; 0: its own, and the call comes at once
     otherwise: frozenset[str]
     kinds: dict[str, frozenset[str]]
+    has_audio: bool = False  # it is judged who hears whom
 
     def causes(self, kind: str) -> frozenset[str]:
         """Return the causes that must be seen behind this kind: no others, and all of them."""
@@ -33,8 +34,9 @@ def _read() -> tuple[dict[str, Expectation], dict[str, str]]:
     for remedy, table in tables.items():
         kinds = {kind: frozenset(causes) for kind, causes in {**table.get("kinds", {}), **everywhere}.items()}
         found[remedy] = Expectation(
-            remedy, table["off"], table["caller"], table.get("silence", 0), frozenset(table["otherwise"]), kinds
-        )
+            remedy, table["off"], table["caller"], table.get("silence", 0), frozenset(table["otherwise"]), kinds,
+            table.get("audio", False),
+        )  # fmt: skip
     return found, words
 
 

@@ -111,4 +111,4 @@ def try_one(lab: Settings, expected: Expectation, kind: str, again: Sequence[str
     profile = kinds.PRESETS[kind].profile
     is_silent = bool(expected.silence and profile["lifetime"] and profile["udp"] == "passed")
     text = f"{kind},lifetime={expected.silence}" if is_silent else kind
-    return cells.run(lab, {"alice": text}, expected.caller, again, is_silent=is_silent)
+    return cells.run(lab, {"alice": text}, expected.caller, again, is_silent=is_silent, has_audio=expected.has_audio)

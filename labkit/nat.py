@@ -17,10 +17,11 @@ VERBS = {
     "reboot": ("[SECONDS]", "be away for a while, and come back with nothing remembered"),
     "flush": ("", "forget all mappings"),
     "block-udp": ("[on|off]", "drop all UDP"),
+    "block-audio": ("in|out|both|off", "drop the sound that comes into the home, that leaves it, or both"),
     "loss": ("PERCENT", "lose so many of a hundred packets, in both directions; 0: none"),
     "delay": ("MILLISECONDS", "hold packets back, each way; 0: not"),
     "drop-next": ("PATTERN [TIMES]", "drop the next message with such a first line: 'SIP/2.0 200*(INVITE)'"),
-    "clear": ("", "no loss, no delay, nothing waits to be dropped, and UDP passes"),
+    "clear": ("", "no loss, no delay, nothing waits to be dropped, and UDP and sound pass"),
     "show": ("", "what it is, and its mappings with age and time left"),
     "rules": ("KIND", "the rules of a kind; nothing is loaded"),
 }

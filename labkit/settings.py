@@ -69,7 +69,7 @@ TOPOLOGIES = {
     "cgnat": ("", "cgnat"),
     "no-nat": ("", "none"),
 }
-REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive")
+REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive", "relay")
 PHONES = ("sipp", "baresip")
 OVERLAYS = {"LAB_ALICE": "baresip.yaml", "LAB_BOB": "baresip-bob.yaml"}  # of the folder phones
 TRANSPORTS = ("udp", "tcp", "tls")

@@ -14,7 +14,7 @@ from labkit.outcome import LabBroken, Mistake
 from labkit.settings import ROOT, Settings
 
 PROJECT = "com.docker.compose.project"  # the label of all that belongs to one
-SERVICES = 10  # of compose.yaml
+SERVICES = 12  # of compose.yaml
 REMOVALS = 3  # what the engine was creating when `up` was interrupted may appear after the first
 
 

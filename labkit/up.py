@@ -60,7 +60,7 @@ def run(given: argparse.Namespace) -> int:
             stack.remove(lab)
             raise
     try:
-        code = call.place_or_remove(lab, [], sys.argv[1:])
+        code = call.place_or_remove(lab, ["--audio"], sys.argv[1:])
     except KeyboardInterrupt:
         if not was_up:
             stack.remove(lab)

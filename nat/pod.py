@@ -19,6 +19,10 @@ from nat.router import run
 from nat.rules import learns
 from observer.control import ROOM, Request, ask, await_room, serve, until_stopped
 
+# A phone goes on talking when it is told that nobody listens at a port. SIPp's socket does not: it is connected, so the
+# kernel refuses what comes from elsewhere than the SDP says, and whoever sent that and is a SIPp falls silent.
+DEAF = ("table ip lab_deaf { chain errors { type filter hook input priority 0; "
+        "icmp type destination-unreachable icmp code port-unreachable drop; }; }")  # fmt: skip
 NEIGHBOURS = (1, 2)  # the probe's hosts: the phone's number and so many
 START_S = 30.0
 BROKEN = 3
@@ -91,6 +95,7 @@ def main(verb: str = "") -> int:
         found = ask(room, {"do": "measure"})
         print(json.dumps(found, indent=1))
         return BROKEN if found["wrong"] or found["leaks"] else 0
+    run("nft", DEAF)
     await_room(os.environ["ROUTER"], START_S)
     measure()
     threading.Thread(target=serve, args=(room, answer), daemon=True).start()

@@ -22,6 +22,9 @@ from nat.impair import RULES, BadImpairment, Impairments, Unsupported
 from observer.control import MANY, Request, serve, until_stopped
 
 FIRST_PORT, OTHER_FIRST_PORT = 50_000, 52_000  # a rebind goes from one range to the other
+# The way that sound is blocked, and the rules that begin so, with the router's LAN interface for {lan}.
+_IN, _OUT = 'iifname != "{lan}" oifname "{lan}" meta l4proto udp', 'iifname "{lan}" meta l4proto udp'
+BLOCKED = {"in": (_IN,), "out": (_OUT,), "both": (_IN, _OUT), "off": ()}
 LEAST_AWAY_S, MOST_AWAY_S = 1.0, 60.0
 USAGE, UNSUPPORTED = 2, 127
 
@@ -53,6 +56,7 @@ class Router:
         self.kind = kinds.PRESETS[kinds.BASE]
         self.history = History()
         self._blocks_udp = False
+        self._mutes = "off"
         self.changing = threading.Lock()  # of a verb, while it is done
         self._leading = threading.Lock()
         self.impairments = Impairments((self._places["LAN"], self._places["WAN"]), when_idle=self._lead)
@@ -143,6 +147,20 @@ class Router:
         self._blocks_udp = on
         return f"UDP is {'blocked' if on else 'passed'}"
 
+    def block_audio(self, way: str) -> str:
+        """Drop sound that comes "in" to the home, that goes "out" of it, or "both"; "off": let it pass again.
+
+        Sound is RTP and RTCP, by their version in the first two bits (RFC 3550 §5.1): SIP passes.
+        """
+        if way not in BLOCKED:
+            raise Refused(f"block-audio {way}: must be one of {', '.join(BLOCKED)}")
+        run("nft", "destroy table ip lab_muted")
+        if way != "off":
+            rules = " ".join(f"{side.format(lan=self._places['LAN'])} @th,64,2 2 drop;" for side in BLOCKED[way])
+            run("nft", f"table ip lab_muted {{ chain mute {{ type filter hook forward priority -10; {rules} }}; }}")
+        self._mutes = way
+        return "sound is passed" if way == "off" else f"sound is blocked: {way}"
+
     def loss(self, percent: float) -> str:
         """Lose so many of a hundred packets, in both directions; 0: none."""
         self._impair(lambda: self.impairments.set_loss(percent))
@@ -163,13 +181,15 @@ class Router:
         """Be a good network again."""
         self._impair(self.impairments.clear)
         self.block_udp(False)
-        return "no delay, no loss, nothing waits to be dropped, and UDP passes"
+        self.block_audio("off")
+        return "no delay, no loss, nothing waits to be dropped, and UDP and sound pass"
 
     def show(self) -> str:
         """Say the profile, the impairments and the mappings with their age and the time that they have left."""
         axes = ", ".join(f"{axis} {value}" for axis, value in self.kind.profile.items())
         lines = [f"{self.kind.name}: {axes}", f"public address {self._places['WAN_IP']}"]
-        state = {**self.impairments.state(), "udp": "blocked" if self._blocks_udp else "passed"}
+        blocked = {"udp": "blocked" if self._blocks_udp else "passed", "sound blocked": self._mutes}
+        state = {**self.impairments.state(), **blocked}
         lines.append(f"impairments: {json.dumps(state)}")
         lines += ["", f"{'':3} {'private':<22} {'public':<22} {'peer':<22} {'age':>6} {'left':>6}"]
         listed = run("conntrack", "-L", check=False)
@@ -286,6 +306,7 @@ def answer(router: Router, request: Request) -> Reply:
         "set": router.set, "flush": router.flush, "rebind": router.rebind, "change-ip": router.change_ip,
         "reboot": router.reboot, "lifetime": router.lifetime, "block-udp": router.block_udp, "loss": router.loss,
         "delay": router.delay, "drop-next": router.drop_next, "clear": router.clear,
+        "block-audio": router.block_audio,
     }  # fmt: skip
     do = request.pop("do")
     kind = router.kind
@@ -302,7 +323,8 @@ def answer(router: Router, request: Request) -> Reply:
         except Refused as refused:
             return {"refused": str(refused), "exit": refused.code}
         is_off = request.get("on") is False or request.get("percent") == 0
-        router.history.tell(f"{do} off" if is_off else do, said)
+        which = " off" if is_off else f" {request['way']}" if "way" in request else ""
+        router.history.tell(f"{do}{which}", said)
         print(f"router: {said}", flush=True)
     return {"text": said}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from observer import lab_checks, wire_checks
+from observer import audio, lab_checks, wire_checks
 from observer.case import FAIL, NOT_SEEN, PASS, Case, Check
 
 LAB = ("nat-kind", "no-leak", "router-alive", "router-keeps-bytes")  # one failing means: the lab is broken
@@ -20,6 +20,7 @@ def judge(case: Case) -> dict[str, Any]:
     """Return verdict.json: `verdict` is pass, fail or lab-broken; `checks` is the list of all checks."""
     checks = [found for planned, check in CHECKS if (found := _listed(case, planned(case), check))]
     checks += [found for check in MENTIONED_WHEN_THEY_FAIL if (found := check(case)).result == FAIL]
+    checks += audio.checks(case)
     checks += [_sipp(case, name) for name in ("alice", "bob") if _counted(case, name, "successful")]
     checks += [_baresip(case, name) for name in ("alice", "bob") if _counted(case, name, "up")]
     broken = any(check.name in LAB and check.result != PASS for check in checks)

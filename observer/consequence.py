@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from observer import unheard
 from observer.case import Case, is_in_dialog, text, transaction
 from observer.history import EXPIRED, FORGOTTEN, NEVER
 from observer.story import Journey
@@ -37,7 +38,7 @@ def facts(case: Case) -> list[Fact]:
     lost, ended = _lost(case), _calls(case)
     found = [_told(one) for one in lost]
     found += [_expiry(one) for one in lost if one.loss.fate and one.loss.fate.code == EXPIRED]
-    found += _bypasses(case) + _repeats(case) + ended
+    found += _bypasses(case) + _repeats(case) + ended + _silences(case)
     if not ended and (case.calls or not lost):
         found.append(Fact(WORKS, _well(case)))
     return found
@@ -299,6 +300,15 @@ def _calls(case: Case) -> list[Fact]:
         words = f"{missing} of the calls that were asked for never began"
         found[words] = Fact("calls-missing", words)
     return list(found.values())
+
+
+def _silences(case: Case) -> list[Fact]:
+    """Return who was not heard, or not whole, and where the sound went no further."""
+    return [
+        Fact(f"audio-{'broken' if one.direction.heard else 'lost'}-to-{one.direction.listener}", one.text,
+             one.direction.listener)
+        for one in unheard.losses(case)
+    ]  # fmt: skip
 
 
 # ── words ─────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -18,12 +18,24 @@ KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as W
 
 _EACH_TAP = ".MI"  # a conversation to each interface: else the same segment, at a second tap, would be a repetition
 DISSECT = (
-    "-n", "--disable-protocol", "sdp", "-T", "ek", "-J", "frame ip ipv6 udp tcp sip",
+    "-n", "--disable-protocol", "sdp", "--enable-heuristic", "rtp_udp", "-T", "ek",
+    "-J", "frame ip ipv6 udp tcp sip rtp rtcp",
     "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}",
 )  # fmt: skip
 
 Address = tuple[str, int]
 Layers = dict[str, Any]
+
+
+@dataclass(slots=True, frozen=True)
+class Rtp:
+    """What an RTP packet says of itself (RFC 3550 §5.1), and what it carries."""
+
+    ssrc: str
+    sequence: int
+    timestamp: int  # of its first sample
+    payload_type: int
+    payload: bytes
 
 
 @dataclass(slots=True)
@@ -47,6 +59,13 @@ class Sighting:
     record_routes: list[str]
     headers: list[str]
     body: str
+    rtp: Rtp | None = None
+    is_rtcp: bool = False
+
+    @property
+    def is_media(self) -> bool:
+        """Say whether it is sound, or a report on it."""
+        return self.rtp is not None or self.is_rtcp
 
     @property
     def is_sip(self) -> bool:
@@ -129,7 +148,15 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
             transport="tls" if "tls" in layers else transport,
             source=(ip[f"{version}_{version}_src"], ports[0]),
             destination=(ip[f"{version}_{version}_dst"], ports[1]),
+            rtp=_rtp(_all(layers["rtp"])[0]) if transport and "rtp" in layers else None,
+            is_rtcp=bool(transport) and "rtcp" in layers,
         )
+
+
+def _rtp(layer: Layers) -> Rtp:
+    named = ("ssrc", "seq", "timestamp", "p_type", "payload")
+    ssrc, sequence, timestamp, payload_type, payload = (layer.get(f"rtp_rtp_{name}", "") for name in named)
+    return Rtp(ssrc, int(sequence), int(timestamp), int(payload_type), bytes.fromhex(payload.replace(":", "")))
 
 
 def _sighting(message: Layers, **where: Any) -> Sighting:

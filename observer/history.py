@@ -16,6 +16,7 @@ from observer.topology import Profile
 
 FORGETTING = frozenset(("set", "flush", "rebind", "change-ip", "reboot", "lifetime"))  # verbs that cost all mappings
 DROPPING = frozenset(("block-udp", "loss", "drop-next"))  # in force until the same with "off" behind it, or `clear`
+MUTING = frozenset(("block-audio in", "block-audio out", "block-audio both"))  # the last one counts
 REMAKING = frozenset(("set", "lifetime"))  # after these the router is of another kind
 LARGEST = 1472  # bytes of UDP that go in one packet: Ethernet's 1500 without the two headers
 LATE_S = 0.05  # an event bears the time at which the router read of it
@@ -54,19 +55,29 @@ class History:
 
     def impairment(self, lost: Sighting) -> str:
         """Say which impairment was in force when this packet was lost, the latest of them; nothing where none was."""
-        found = max(self._in_force(lost.time).values(), key=lambda event: event["time"], default=None)
+        found = max(self._in_force(lost.time, DROPPING).values(), key=lambda event: event["time"], default=None)
         return f"`{found['verb']}` {lost.time - found['time']:.1f} s before" if found else ""
 
-    def _in_force(self, time: float) -> dict[str, Event]:
+    def _in_force(self, time: float, verbs: Iterable[str]) -> dict[str, Event]:
+        """Return what was in force of these verbs, each by its first word."""
         found: dict[str, Event] = {}
-        for event in self.verbs((*DROPPING, *(f"{verb} off" for verb in DROPPING), "clear"), until=time):
+        names = {verb.partition(" ")[0] for verb in verbs}
+        for event in self.verbs((*verbs, *(f"{name} off" for name in names), "clear"), until=time):
+            name, _, rest = event["verb"].partition(" ")
             if event["verb"] == "clear":
                 found.clear()
-            elif event["verb"] in DROPPING:
-                found[event["verb"]] = event
+            elif rest == "off":
+                found.pop(name, None)
             else:
-                found.pop(event["verb"].removesuffix(" off"), None)
+                found[name] = event
         return found
+
+    def muting(self, lost: Sighting, way: str) -> str:
+        """Say that sound that goes this way, "in" or "out", was blocked, if this packet is such; else nothing."""
+        muted = self._in_force(lost.time, MUTING).get("block-audio") if lost.is_media else None
+        if not muted or not muted["verb"].endswith((way, "both")):
+            return ""
+        return f"`{muted['verb']}` {lost.time - muted['time']:.1f} s before"
 
     def lives(self, transport: str, public: Address) -> list[tuple[float, float | None]]:
         """Return (made, ended) of each mapping that had this public address and port; None: it has not ended."""
@@ -82,7 +93,7 @@ class History:
 
     def fate(self, lost: Sighting, seen_there: Iterable[Sighting]) -> Fate:
         """Say why the router did not pass this packet in. `seen_there` is what the tap that saw it saw besides."""
-        barred = self.bar(lost)
+        barred = self.bar(lost, "in")
         if barred:
             return Fate(DROPPED, barred)
         transport = "udp" if lost.transport == "udp" else "tcp"
@@ -101,13 +112,16 @@ class History:
             return Fate(EXPIRED, f"it expired {ago:.1f} s before {age}", ago)
         return Fate(*self._refusal(lost, seen_there))
 
-    def bar(self, lost: Sighting) -> str:
-        """Say what a router of this kind never passes, in either direction, if this packet is such; else nothing."""
+    def bar(self, lost: Sighting, way: str = "in") -> str:
+        """Say what this router passes in no case, of what goes this way, "in" or "out", if this packet is such; else
+        nothing."""
+        if muted := self.muting(lost, way):
+            return muted
         if lost.transport != "udp" or self._was_another_at(lost.time):
             return ""
         if self.profile.get("udp") == "blocked":
             return "it passes no UDP"
-        blocked = self._in_force(lost.time).get("block-udp")
+        blocked = self._in_force(lost.time, DROPPING).get("block-udp")
         if blocked:
             return f"it passes no UDP since `block-udp` {lost.time - blocked['time']:.1f} s before"
         if self.profile.get("fragments") == "dropped" and size(lost) > LARGEST:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from observer import checks, connections, consequence, ladder, story
+from observer import audio, checks, connections, consequence, ladder, story, unheard
 from observer.case import Case, contacts_of_phones
 from observer.control import ROOM, Request, ask, serve, until_stopped
 from observer.decode import KEYS, Sighting, decode
@@ -52,7 +52,8 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
     ended = time.time()
-    drops, deaf = cut(topology, folder)
+    has_audio = any(leg.get("audio") for leg in request["legs"])
+    drops, deaf = cut(topology, folder, topology.phones if has_audio else ())
     since = request.get("since", 0.0)
     began, memory.cut_at = max(since, memory.cut_at), time.time()
     histories, silent = ask_routers(topology, folder, since)
@@ -79,11 +80,13 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
         verdict["checks"].append(
             {"name": "captures-whole", "result": "fail", "evidence": "; ".join(filter(None, [lost, *deaf]))}
         )
-    drawing = ladder.draw(_worth_drawing(journeys), case.around)
+    worth_drawing = _worth_drawing(journeys)
+    drawing = ladder.draw(worth_drawing, case.around, _sound(case, worth_drawing))
     (folder / "story.json").write_text(json.dumps({"run": folder.name, "messages": story.as_json(journeys)}, indent=1))
     (folder / "ladder.txt").write_text(drawing)
     run.save(folder, topology, sightings)
     (folder / "verdict.json").write_text(json.dumps(verdict, indent=1))
+    audio.save(case, folder)
     _collect_phone_files(request["run"], folder)
     _forget_old_runs()
     text = f"{drawing}\n{words(verdict)}"
@@ -92,8 +95,9 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     return {"text": text, "exit_code": code, "folder": folder.name, "verdict": verdict, "ladder": drawing}
 
 
-def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
-    """Have the taps put their captures into the folder. Returns the kernel's drops by tap, and which do not answer."""
+def cut(topology: Topology, folder: Path, phones: Sequence[str] = ()) -> tuple[dict[str, int], list[str]]:
+    """Have the taps put their captures into the folder, those at these phones too. Returns the kernel's drops by tap,
+    and which do not answer."""
 
     def one(name: str) -> tuple[dict[str, int], str]:
         try:
@@ -101,7 +105,7 @@ def cut(topology: Topology, folder: Path) -> tuple[dict[str, int], list[str]]:
         except (OSError, ValueError) as error:
             return {}, f"{name} does not answer: {error}"
 
-    names = ("tap-proxy", "tap-core", *(f"tap-{home.router}" for home in topology.homes))
+    names = ("tap-proxy", "tap-core", *(f"tap-{name}" for name in (*[home.router for home in topology.homes], *phones)))
     with ThreadPoolExecutor(len(names)) as pool:  # each starts a program and ends one
         said = list(pool.map(one, names))
     return {label: count for drops, _ in said for label, count in drops.items()}, [why for _, why in said if why]
@@ -174,6 +178,12 @@ def _worth_drawing(journeys: list[story.Journey]) -> list[story.Journey]:
     calls = list(dict.fromkeys(journey.first.call_id for journey in journeys if journey.first.method == "INVITE"))
     drawn = set(calls[:MOST_CALLS_DRAWN])
     return [journey for journey in journeys if journey.first.call_id in drawn or journey.first.call_id not in calls]
+
+
+def _sound(case: Case, drawn: list[story.Journey]) -> list[unheard.Hop]:
+    """Return the hops of what was said in the calls that are drawn."""
+    calls = {journey.first.call_id for journey in drawn}
+    return [hop for direction, way in unheard.hops(case) for hop in way if direction.call_id in calls]
 
 
 def _collect_phone_files(run: str, folder: Path) -> None:

@@ -1,16 +1,17 @@
 """The ladder: one lane for everybody, one arrow a packet, under it what was changed by whoever sent it on, and between
-the arrows what the routers did.
+the arrows what the routers did. Sound is one arrow from hop to hop.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from observer.decode import Address, Sighting
 from observer.history import Event, History
 from observer.story import Journey, Leg
 from observer.topology import ISP_INSIDE, ISP_OUTSIDE, Topology
+from observer.unheard import Hop
 from observer.whereabouts import Surroundings, ends
 
 LANE_WIDTH = 28
@@ -18,15 +19,16 @@ TIME_WIDTH = 9
 MARGIN = " " * (TIME_WIDTH + 2)
 
 
-def draw(journeys: list[Journey], around: Surroundings) -> str:
-    """Return the ladder of these journeys as text."""
+def draw(journeys: list[Journey], around: Surroundings, sound: Sequence[Hop] = ()) -> str:
+    """Return the ladder of these journeys as text, with the hops of what was said in these calls."""
     legs = [leg for journey in journeys for leg in journey.legs]
     if not legs:
         return "no SIP message was seen at any tap\n"
     start = min(leg.seen.time for leg in legs)
-    lanes = _lanes(legs, around.topology)
+    lanes = _lanes([*legs, *(hop.leg for hop in sound)], around.topology)
     lost = {id(loss.leg): loss.text for journey in journeys for loss in around.losses(journey)}
     rows = [(leg.seen.time, _packet(leg.seen.time - start, leg, lanes, lost, around.topology)) for leg in legs]
+    rows += [(hop.leg.seen.time, _hop(hop.leg.seen.time - start, hop, lanes, around.topology)) for hop in sound]
     rows += [
         (event["time"], [f"{event['time'] - start:{TIME_WIDTH}.4f}  · {text}"])
         for event, text in _events(journeys, around)
@@ -41,6 +43,12 @@ def _packet(moment: float, leg: Leg, lanes: list[str], lost: Mapping[int, str], 
     arrow = _arrow(lanes, *ends(leg, topology), _label(leg.seen))
     cross = [f"{MARGIN}✗ {lost[id(leg)]}"] if id(leg) in lost else []
     return [f"{moment:{TIME_WIDTH}.4f}  {arrow}", *_explain(leg), *cross]
+
+
+def _hop(moment: float, hop: Hop, lanes: list[str], topology: Topology) -> list[str]:
+    arrow = _arrow(lanes, *ends(hop.leg, topology), f"audio: {hop.count} packets")
+    lost = f"{hop.lost} of them lost" if hop.loss is None else hop.loss.text
+    return [f"{moment:{TIME_WIDTH}.4f}  {arrow}", *_explain(hop.leg), *([f"{MARGIN}✗ {lost}"] if hop.lost else [])]
 
 
 def _events(journeys: list[Journey], around: Surroundings) -> list[tuple[Event, str]]:

@@ -59,7 +59,7 @@ def tell(sightings: list[Sighting], topology: Topology) -> list[Journey]:
         # The probe sends SIP to the reflectors, to see whether the router reads it: that is nobody's call.
         if seen.is_sip and not {seen.source, seen.destination} & probed:
             _join(together[message(seen)], seen)
-    journeys = [Journey(_legs(copy.sightings, topology)) for copies in together.values() for copy in copies]
+    journeys = [Journey(legs_of(copy.sightings, topology)) for copies in together.values() for copy in copies]
     return sorted(journeys, key=lambda journey: journey.first.time)
 
 
@@ -102,7 +102,8 @@ def _bytes(seen: Sighting) -> tuple[object, ...]:
     return seen.first_line, seen.headers, seen.body
 
 
-def _legs(group: list[Sighting], topology: Topology) -> list[Leg]:
+def legs_of(group: list[Sighting], topology: Topology) -> list[Leg]:
+    """Return the packets that carried one message, or one piece of sound, of all its sightings in the order of time."""
     legs: list[Leg] = []
     for seen in group:
         for leg in legs:

@@ -1,7 +1,8 @@
 """A tap: captures on interfaces of the namespace it joined, each side by itself, and hands the captures over in cuts.
 
 A cut loses no packet: the next capture runs before the last one ends, and the last one ends when everything that the
-kernel saw is in its file. Interfaces come and go while a router is changed: each is captured whenever it is there.
+kernel saw is in its file. Interfaces come and go while a router is changed: each is captured whenever it is there. The
+taps at the ends take what a phone hears and says, and leave SIP to the others: `--media`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ LINK_AND_ADDRESS = 0x1 | 0x10  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR: rtnetlink(7)
 NOTICE_BYTES = 65_536
 SNAP_BYTES = 65_535
 BUFFER_KIB = 16_384  # in immediate mode every packet takes a slot of SNAP_BYTES: the probe sends 90 within 20 ms
+EVERYTHING = "ip"
+MEDIA = "udp[8] & 0xc0 = 0x80"  # version 2, in the first two bits of RTP and RTCP (RFC 3550 §5.1); SIP is letters
 START_S = 10.0
 ANSWER_S = 10.0
 STILL_S = 0.5  # a tcpdump with packets before it writes them within microseconds
@@ -40,13 +43,13 @@ class EndedByItself(RuntimeError):
 class Capture:
     """One tcpdump into one file."""
 
-    def __init__(self, interface: str, path: Path) -> None:
-        """Start it, and return when it listens."""
+    def __init__(self, interface: str, path: Path, wanted: str) -> None:
+        """Start it, and return when it listens. `wanted`: the packets, as pcap-filter(7) names them."""
         self.path = path
         # --immediate-mode: packets reach the file at once. -Z root: with NET_RAW alone it cannot become another user.
         self._process = subprocess.Popen(
             ["tcpdump", "-i", interface, "-n", "-s", str(SNAP_BYTES), "-B", str(BUFFER_KIB), "-U", "--immediate-mode",
-             "-Z", "root", "-w", str(path), "ip"],
+             "-Z", "root", "-w", str(path), wanted],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._said = threading.Condition()
@@ -115,10 +118,11 @@ class Capture:
 class Tap:
     """The captures of one namespace, by label."""
 
-    def __init__(self, sides: dict[str, str]) -> None:
-        """Capture at the interfaces that bear these addresses now. One that was found once is known by its name: it may
-        be given another address."""
+    def __init__(self, sides: dict[str, list[str]], wanted: str = EVERYTHING) -> None:
+        """Capture at the interfaces that bear one of these addresses now. One that was found once is known by its name:
+        it may be given another address."""
         self._sides = sides
+        self._wanted = wanted
         self._interfaces: dict[str, str] = {}
         self._number = 0
         self._lock = threading.Lock()
@@ -128,13 +132,13 @@ class Tap:
     def look(self) -> None:
         """Capture at every interface that is there and was not captured yet, or not any more."""
         with self._lock:
-            for label, address in self._sides.items():
+            for label, addresses in self._sides.items():
                 if not any(capture.is_running for capture in self._captures[label]):
-                    self._look_for(label, address)
+                    self._look_for(label, addresses)
 
-    def _look_for(self, label: str, address: str) -> None:
+    def _look_for(self, label: str, addresses: list[str]) -> None:
         known = self._interfaces.get(label)
-        name = known if known and is_up(known) else interface_of(address)
+        name = known if known and is_up(known) else next(filter(None, map(interface_of, addresses)), "")
         if name and is_up(name):
             self._interfaces[label] = name
             self._captures[label] += self._start(label)
@@ -198,7 +202,7 @@ class Tap:
         folder = ROOM / "captures"
         folder.mkdir(exist_ok=True)
         try:
-            return [Capture(self._interfaces[label], folder / f"{label}-{self._number}.pcap")]
+            return [Capture(self._interfaces[label], folder / f"{label}-{self._number}.pcap", self._wanted)]
         except EndedByItself:
             if is_up(self._interfaces[label]):
                 raise
@@ -240,9 +244,10 @@ def _ask_of(name: str, what: int) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """`NAME LABEL=ADDRESS...`: capture until SIGTERM, cut when asked on tap-NAME.sock."""
-    name, *sides = arguments
-    tap = Tap({label: address for label, _, address in (side.partition("=") for side in sides)})
+    """`[--media] NAME LABEL=ADDRESS[,ADDRESS]...`: capture until SIGTERM, cut when asked on tap-NAME.sock."""
+    wanted = MEDIA if "--media" in arguments else EVERYTHING
+    name, *sides = (argument for argument in arguments if argument != "--media")
+    tap = Tap({label: found.split(",") for label, _, found in (side.partition("=") for side in sides)}, wanted)
     threading.Thread(target=tap.stay_small, daemon=True).start()
     threading.Thread(target=tap.watch, daemon=True).start()
     threading.Thread(target=serve, args=(f"tap-{name}", tap.cut), daemon=True).start()

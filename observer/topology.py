@@ -1,6 +1,7 @@
 """Who is where: the addresses of compose.yaml and of the topologies' overlays, as the judge needs them.
 
-Two homes may have the same private addresses: whose an address is depends on the tap that saw it.
+Two homes may have the same private addresses: whose an address is depends on the tap that saw it. The tap at a phone
+has the phone's name.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ class Topology:
         for home in self.homes:
             inside = {home.own(name): name for name in home.phones} | {ip: name for name, ip in home.phones.items()}
             tables[home.lan_tap] = {**everywhere, **dict.fromkeys((home.lan, *home.wan), home.router), **inside}
+            tables |= dict.fromkeys(home.phones, tables[home.lan_tap])
             tables[home.isp_tap] = {**everywhere, ISP_OUTSIDE: home.router, ISP_INSIDE: home.isp}
         object.__setattr__(self, "_names", tables)
 
@@ -140,7 +142,7 @@ class Topology:
 
     def is_public_tap(self, tap: str) -> bool:
         """Say whether what this tap sees is on the Internet."""
-        return tap not in [inside for home in self.homes for inside in (home.lan_tap, home.isp_tap)]
+        return tap not in [inside for home in self.homes for inside in (home.lan_tap, home.isp_tap, *home.phones)]
 
     def is_private(self, address: str) -> bool:
         """Say whether the Internet carries no packet to this address; a home is private whatever its numbers."""

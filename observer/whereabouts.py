@@ -46,11 +46,12 @@ class Surroundings:
         """Return where this message went no further although it should have."""
         if id(journey) not in self._known:
             went_on = [id(leg.before) for leg in journey.legs]
-            found = [self._loss(leg) for leg in journey.legs if id(leg) not in went_on]
+            found = [self.loss(leg) for leg in journey.legs if id(leg) not in went_on]
             self._known[id(journey)] = [loss for loss in found if loss]
         return self._known[id(journey)]
 
-    def _loss(self, leg: Leg) -> Loss | None:
+    def loss(self, leg: Leg) -> Loss | None:
+        """Return where and why this packet, which nobody made another of, was lost; None where it was not."""
         _, target = ends(leg, self.topology)
         last = leg.sightings[-1]
         address = "%s:%d" % last.destination
@@ -75,7 +76,7 @@ class Surroundings:
         """Phones listen where they speak from, and nowhere else: what is sent to another port they do not hear."""
         address, port = leg.seen.destination
         spoken = self._spoken.get(target, set())
-        if not spoken or port in spoken or leg.seen.transport != "udp":
+        if not spoken or port in spoken or leg.seen.transport != "udp" or leg.seen.is_media:
             return None
         own = " and ".join(map(str, sorted(spoken)))
         return Loss(leg, DEAF, target, f"nobody listens at {address}:{port}: the phone speaks from {own}")
@@ -85,7 +86,7 @@ class Surroundings:
             return "the router does not bring it back in: no hairpin"
         whose = "the provider's router" if target == home.isp else "the router"
         history = self.histories.get(home.router, History(home.router))
-        why = history.bar(last) or history.starvation(last)
+        why = history.bar(last, "out") or history.starvation(last)
         return f"{whose} did not pass it on{f': {why}' if why else self._impaired(home, last)}"
 
     def _moved(self, last: Sighting, home: Home) -> str:
@@ -94,7 +95,8 @@ class Surroundings:
         return f": `change-ip` {last.time - done[-1]['time']:.1f} s before" if done else ""
 
     def _impaired(self, home: Home, last: Sighting) -> str:
-        why = self.histories.get(home.router, History(home.router)).impairment(last)
+        history = self.histories.get(home.router, History(home.router))
+        why = history.muting(last, "in") or history.impairment(last)
         return f": {why}" if why else ""
 
 

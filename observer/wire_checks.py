@@ -217,9 +217,14 @@ def contact_restored(case: Case) -> Check:
 
 
 def no_private_on_internet(case: Case) -> Check:
-    """Nothing is addressed to a private address at any public tap. (The start probe's own attempts do not count.)"""
+    """Nothing is addressed to a private address at any public tap. The start probe's own attempts do not count, and of
+    sound `audio-...` judges."""
     prober = case.topology.reflectors
-    public = [seen for seen in case.sightings if case.topology.is_public_tap(seen.tap) and seen.source[0] not in prober]
+    public = [
+        seen
+        for seen in case.sightings
+        if case.topology.is_public_tap(seen.tap) and seen.source[0] not in prober and not seen.is_media
+    ]
     judged: list[Judged] = [
         (False, f"at {seen.tap}: {seen.first_line or 'a packet'} to {text(seen.destination)}", seen)
         for seen in public

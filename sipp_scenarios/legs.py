@@ -1,8 +1,9 @@
 """What phones are asked for, leg by leg, and the verdict: the same for a SIPp and for any other phone.
 
-A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee", "flow"}: one phone calls another, or does
-with it what the scenarios of another flow than "call" tell. With an "event" that happens to the router of Alice's home
-when the call is up, before the caller says anything more.
+A leg is {"from", "to", "count", "at_once", "hangup": "caller" or "callee", "flow", "audio"}: one phone calls another,
+or does with it what the scenarios of another flow than "call" tell. With an "event" that happens to the router of
+Alice's home when the call is up, before the caller says anything more. With "audio" each plays its recording for so
+many seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Leg = dict[str, Any]
 
 def patience(leg: Leg) -> float:
     """Return the seconds that a leg's calls may take at the most, one after another and all failing."""
-    return PATIENCE_S + CALL_S * int(leg["count"])
+    return PATIENCE_S + (CALL_S + float(leg.get("audio", 0.0))) * int(leg["count"])
 
 
 @dataclass(slots=True, frozen=True)
@@ -53,7 +54,8 @@ def converse(legs: list[Leg], run: str, before: Before = Before(), asker: int | 
 
     Raises OSError when somebody does not do his part, and routers.Refused for a kind that a router cannot be of.
     """
-    for name in ("alice", "bob", "observer"):
+    ends = ("tap-alice", "tap-bob") if any(leg.get("audio") for leg in legs) else ()
+    for name in ("alice", "bob", "observer", *ends):
         await_room(name, START_S)
     has_gone = threading.Event()
     if asker is not None:
@@ -114,11 +116,11 @@ def _ask_third(request: Request) -> Request:
     return ask(THIRD_HOST, {**request, "as": THIRD})
 
 
-def both_ways() -> list[Leg]:
+def both_ways(audio: float = 0.0) -> list[Leg]:
     """Return the legs of the first call: each calls once, and each hangs up once; less would hide faults."""
     return [
-        {"from": "alice", "to": "bob", "count": 1, "at_once": False, "hangup": "callee"},
-        {"from": "bob", "to": "alice", "count": 1, "at_once": False, "hangup": "callee"},
+        {"from": "alice", "to": "bob", "count": 1, "at_once": False, "hangup": "callee", "audio": audio},
+        {"from": "bob", "to": "alice", "count": 1, "at_once": False, "hangup": "callee", "audio": audio},
     ]
 
 
@@ -126,7 +128,7 @@ def one_way(given: argparse.Namespace) -> Leg:
     """Return the leg that the command line asks for."""
     callee = {"alice": "bob", "bob": "alice"}[given.caller]
     call = {"from": given.caller, "to": callee, "count": given.count}
-    return {**call, "at_once": given.at_once, "hangup": given.hangup}
+    return {**call, "at_once": given.at_once, "hangup": given.hangup, "audio": given.audio}
 
 
 def report(

@@ -3,6 +3,8 @@
     <?part NAME name="text" ...?>       in a scenario or a part: here stands parts/NAME.xml
     <?default name="text" ...?>         in a part: what its {name} is where nothing is given
 
+What parts/audible/ has takes the place of a part where the phone is to be heard.
+
 {here} is another number in every part, so that its labels are its own. A line of which nothing is left is left out.
 SIPp refuses a variable that is named once only: here all are named once more, in a Reference.
 """
@@ -25,10 +27,13 @@ _VARIABLES = re.compile(r'(?:assign_to|Global variables)="([^"]+)"')
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def scenario(name: str) -> str:
-    """Return a scenario as SIPp reads it. Raises OSError for one that is not there, ValueError for a wrong part."""
+def scenario(name: str, times: int = 0, sound_ms: int = 0) -> str:
+    """Return a scenario as SIPp reads it, of a phone that plays its recording so many times, which takes so long.
+
+    Raises OSError for one that is not there, ValueError for a wrong part.
+    """
     text = (SCENARIOS / f"{name}.xml").read_text(encoding="utf-8")
-    text = _with_parts(text, itertools.count(1))
+    text = _with_parts(text, itertools.count(1), {"times": str(times), "sound_ms": str(sound_ms)} if times else {})
     variables = ",".join(dict.fromkeys(",".join(_VARIABLES.findall(text)).split(",")))
     return text.replace("</scenario>", f'  <Reference variables="{variables}"/>\n</scenario>') if variables else text
 
@@ -40,7 +45,18 @@ def flows() -> list[str]:
 
 def eventful() -> list[str]:
     """Return the flows in which something can happen to a router while the call is up."""
-    return [flow for flow in flows() if "<?part event?>" in (SCENARIOS / f"uac_{flow}.xml").read_text(encoding="utf-8")]
+    return _with_part("event")
+
+
+def audible() -> list[str]:
+    """Return the flows in which the two can be heard."""
+    return _with_part("play")
+
+
+def _with_part(part: str) -> list[str]:
+    """Return the flows whose caller has this part."""
+    texts = {flow: (SCENARIOS / f"uac_{flow}.xml").read_text(encoding="utf-8") for flow in flows()}
+    return [flow for flow, text in texts.items() if f"<?part {part}?>" in text]
 
 
 def callee(flow: str) -> str:
@@ -48,20 +64,22 @@ def callee(flow: str) -> str:
     return f"uas_{flow}" if (SCENARIOS / f"uas_{flow}.xml").exists() else "uas_call"
 
 
-def _with_parts(text: str, numbers: Iterator[int]) -> str:
-    return _PART.sub(lambda found: _part(found[1], dict(_GIVEN.findall(found[2])), numbers), text)
+def _with_parts(text: str, numbers: Iterator[int], played: Mapping[str, str]) -> str:
+    return _PART.sub(lambda found: _part(found[1], dict(_GIVEN.findall(found[2])), numbers, played), text)
 
 
-def _part(name: str, given: Mapping[str, str], numbers: Iterator[int]) -> str:
-    text = (SCENARIOS / "parts" / f"{name}.xml").read_text(encoding="utf-8")
+def _part(name: str, given: Mapping[str, str], numbers: Iterator[int], played: Mapping[str, str]) -> str:
+    audible = SCENARIOS / "parts" / "audible" / f"{name}.xml"
+    path = audible if played and audible.exists() else SCENARIOS / "parts" / f"{name}.xml"
+    text = path.read_text(encoding="utf-8")
     text = _COMMENT.sub("", text)
     default = _DEFAULT.search(text)
-    values = {**dict(_GIVEN.findall(default[1] if default else "")), **given, "here": str(next(numbers))}
+    values = {**dict(_GIVEN.findall(default[1] if default else "")), **played, **given, "here": str(next(numbers))}
     text = _DEFAULT.sub("", text)
     unknown = set(given) - set(_PLACE.findall(text))
     if unknown:
         raise ValueError(f"part {name} has no place for {', '.join(sorted(unknown))}")
-    return _with_parts("\n".join(_filled(text.strip("\n").splitlines(), name, values)).strip(), numbers)
+    return _with_parts("\n".join(_filled(text.strip("\n").splitlines(), name, values)).strip(), numbers, played)
 
 
 def _filled(lines: list[str], name: str, values: Mapping[str, str]) -> Iterator[str]:

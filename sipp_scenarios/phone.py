@@ -26,15 +26,18 @@ from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 
+from observer import sound
 from observer.control import MANY, ROOM, Request, serve
 from sipp_scenarios import routers
 from sipp_scenarios.legs import CALL_S, THIRD, THIRD_PORT, Before, both_ways, one_way, patience, report
-from sipp_scenarios.parts import EVENTS, callee, eventful, flows
+from sipp_scenarios.parts import EVENTS, audible, callee, eventful, flows
 from sipp_scenarios.sipp import (
     PORT,
+    SILENT,
     ConnectedSipp,
     Counts,
     Sipp,
+    Voice,
     await_closed,
     own_address,
     transport,
@@ -65,6 +68,7 @@ class Phone:
         self._others = itertools.cycle(OTHER_PORTS)
         self._files = files
         files.mkdir(exist_ok=True)
+        self._recording = sound.write(name, files)
         self._lock = threading.Lock()
         self._registered = False
         self._has_left = False  # and comes back when it is told to: its router may be changing
@@ -142,7 +146,9 @@ class Phone:
 
     def _listen(self, request: Request) -> Request:
         self._stop_waiting()
-        self._wait_for_calls(self._folder(request), self._talk(request), request.get("flow", "call"))
+        self._wait_for_calls(
+            self._folder(request), self._talk(request), request.get("flow", "call"), self._voice(request)
+        )
         self._engaged_until = time.monotonic() + patience(request)
         return {"listening": True}
 
@@ -161,13 +167,14 @@ class Phone:
         together = ["-l", str(count), "-r", str(RATE_PER_S)] if request["at_once"] else ["-l", "1", "-r", "10"]
         event = request.get("event", "")
         arguments = [*self._talk(request), "-m", str(count), *together, *(["-set", "eventful", "1"] if event else [])]
-        sipp = self._sipp(f"uac_{request.get('flow', 'call')}", self._folder(request), arguments)
+        scenario = f"uac_{request.get('flow', 'call')}"
+        sipp = self._sipp(scenario, self._folder(request), arguments, self._voice(request))
         self._placing = request["run"], sipp
         if self._hung_up == request["run"]:
             sipp.stop()
         if event:
             sipp.when_up(lambda: routers.suffer("alice", event))
-        counts = sipp.wait(CALL_S * (1 if request["at_once"] else count))
+        counts = sipp.wait((CALL_S + request.get("audio", 0.0)) * (1 if request["at_once"] else count))
         if not self._has_connection:
             self._wait_for_calls()
         return asdict(counts)
@@ -191,6 +198,10 @@ class Phone:
     def _talk(self, request: Request) -> list[str]:
         duration = TALK_AT_ONCE_MS if request["at_once"] else TALK_MS
         return ["-d", str(duration), *(["-set", "callee_hangs_up", "1"] if request["hangup"] == "callee" else [])]
+
+    def _voice(self, request: Request) -> Voice:
+        """Return how it is to be heard in these calls."""
+        return Voice(self._recording, request["audio"]) if request.get("audio") else SILENT
 
     def _register(self) -> None:
         if self._has_connection:
@@ -218,20 +229,21 @@ class Phone:
         self._registered = registered
 
     def _wait_for_calls(
-        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call"
+        self, folder: Path | None = None, arguments: Sequence[str] = PATIENT, flow: str = "call", voice: Voice = SILENT
     ) -> None:
         # Ended by signal: no number of calls ends it.
         folder = folder or self._files / "waiting"
         if self._has_connection:
-            self._connect(callee(flow), folder, arguments)
+            self._connect(callee(flow), folder, arguments, voice)
         else:
-            self._waiting = self._sipp(callee(flow), folder, arguments)
+            self._waiting = self._sipp(callee(flow), folder, arguments, voice)
             self._waiting.listen()
 
-    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str]) -> None:
+    def _connect(self, scenario: str, folder: Path, arguments: Sequence[str], voice: Voice) -> None:
         self._prepare(folder)
-        who = [*self._who(), *self._registration()]
-        sipp = self._waiting = ConnectedSipp(scenario, folder, secrets.token_hex(4), [*who, *arguments], REFRESH_S)
+        given = [*self._who(), *self._registration(), *arguments]
+        sipp = ConnectedSipp(scenario, folder, secrets.token_hex(4), given, REFRESH_S, voice)
+        self._waiting = sipp
         self._known = sipp.address, sipp.port
         sipp.listen()
         self._tell(sipp.is_registered())
@@ -240,9 +252,9 @@ class Phone:
         waiting, self._waiting = self._waiting, None
         return waiting.stop() if waiting else None
 
-    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str]) -> Sipp:
+    def _sipp(self, scenario: str, folder: Path, arguments: Sequence[str], voice: Voice = SILENT) -> Sipp:
         self._prepare(folder)
-        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port)
+        return Sipp(scenario, folder, secrets.token_hex(4), [*self._who(), *arguments], self._port, voice)
 
     def _who(self) -> list[str]:
         return ["-key", "me", self.name, "-au", self.name, "-ap", f"{self.name}-secret", "-key", "peer", self._peer]
@@ -275,6 +287,10 @@ def main() -> int:
     parser.add_argument(
         "--event", choices=EVENTS, default="", help="what happens to the router of Alice's home in mid-call"
     )
+    parser.add_argument(
+        "--audio", type=float, nargs="?", const=sound.SECONDS, default=0.0, metavar="SECONDS",
+        help="the two play something for so long, and it is judged who is heard",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print all that the observer says, for a program")
     given = parser.parse_args()
     if given.flow not in flows():
@@ -284,8 +300,11 @@ def main() -> int:
         wanted = f"needs one call, of the flows {', '.join(eventful())}"
         print(f"phone: --event {given.event}: {wanted}", file=sys.stderr)
         return 2
+    if given.audio and given.flow not in audible():
+        print(f"phone: --audio: needs one of the flows {', '.join(audible())}", file=sys.stderr)
+        return 2
     if given.name == "call":
-        legs = both_ways() if given.caller == "both" else [one_way(given)]
+        legs = both_ways(given.audio) if given.caller == "both" else [one_way(given)]
         legs = [{**leg, "flow": given.flow, "event": given.event} for leg in legs]
         kinds = dict(text.split("=", 1) for text in given.router)
         before = Before(kinds, given.register.replace(",", " ").split(), given.silence)
@@ -305,7 +324,7 @@ def main() -> int:
     control.start()
     if given.then == "call":
         # The observer prints ladder and checks; the last word is Alice's.
-        return report(both_ways(), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
+        return report(both_ways(sound.SECONDS), given.run, lambda said: str(said["text"]).splitlines()[-1], otherwise=3)
     control.join()
     return 1
 

@@ -7,6 +7,7 @@ its process id, and so its branches and Call-IDs, repeat), one socket, no termin
 from __future__ import annotations
 
 import csv
+import math
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from observer import sound
 from sipp_scenarios import stun
 from sipp_scenarios.parts import scenario
 
@@ -24,7 +26,30 @@ START_S = 5.0
 END_S = 8.0  # longer than the longest wait in a scenario
 UP_S = 12.0  # longer than a call takes to be up, or to fail
 # Debian's SIPp speaks no TLS: linked to wolfSSL, it shakes hands and then sends nothing.
+# An even port for each call whose sound it plays, RTCP's above it. Fewer than calls, and SIPp ends.
+AUDIO_PORTS = ("-min_rtp_port", "40000", "-max_rtp_port", "43999")
 SOCKETS = {"udp": ["-t", "u1"], "tcp": ["-t", "t1", "-set", "connected", "1"]}
+
+
+@dataclass(slots=True, frozen=True)
+class Voice:
+    """What a phone plays in its calls, the path of a file, over and over for so long."""
+
+    recording: str
+    seconds: float
+
+    @property
+    def times(self) -> int:
+        """How often."""
+        return math.ceil(self.seconds / sound.SECONDS)
+
+    @property
+    def milliseconds(self) -> int:
+        """How long that takes, and a little more."""
+        return round(1000 * self.seconds) + 50
+
+
+SILENT = Voice("", 0.0)
 
 
 @dataclass(slots=True)
@@ -73,10 +98,12 @@ def await_closed(table: Path = Path("/proc/net/tcp")) -> None:
 class Sipp:
     """A running SIPp on the phone's one address: on its one UDP port, or on a connection of its own."""
 
-    def __init__(self, name: str, folder: Path, run: str, arguments: list[str], port: int = 0) -> None:
+    def __init__(
+        self, name: str, folder: Path, run: str, arguments: list[str], port: int = 0, voice: Voice = SILENT
+    ) -> None:
         """Start it. `run` is in every branch, tag and Call-ID; `folder` gets scenario, statistics and errors.
 
-        `port` is another than the phone's usual one.
+        `port` is another than the phone's usual one. With a `voice` it is heard in its calls.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._errors = folder / f"{name}-{run}.err"
@@ -87,11 +114,10 @@ class Sipp:
         self.port = (port or PORT) if speaks == "udp" else _free_port(self.address)
         host, known_port = _known_as((self.address, self.port))
         command = [
-            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", _written(name, folder),
+            "sipp", f"{os.environ['PROXY_IP']}:{PORT}", "-sf", _written(name, folder, voice),
             "-i", self.address, "-mi", self.address, "-p", str(self.port), *SOCKETS[speaks], "-nostdin",
             "-cid_str", f"{run}-%u", "-key", "run", run, "-key", "host", host, "-key", "port", str(known_port),
-            "-key", "audio_ip", os.environ.get("AUDIO_IP") or self.address,
-            "-key", "transport_param", transport_param(),
+            "-key", "transport_param", transport_param(), *AUDIO_PORTS, "-key", "recording", voice.recording,
             "-default_behaviors", "all,-bye",  # a call that failed has ended: no message that is not in the scenario
             "-trace_err", "-error_file", str(self._errors), *self._counting(),
             "-trace_logs", "-log_file", str(self._log),
@@ -193,11 +219,14 @@ class ConnectedSipp(Sipp):
     Calls are its out-of-call scenario then, which its statistics leave out: they are counted by what the scenario logs.
     """
 
-    def __init__(self, called: str, folder: Path, run: str, arguments: list[str], refresh: float) -> None:
+    def __init__(
+        self, called: str, folder: Path, run: str, arguments: list[str], refresh: float, voice: Voice = SILENT
+    ) -> None:
         """Start it. `called` is the scenario of its calls; it refreshes its registration every `refresh` seconds."""
         folder.mkdir(parents=True, exist_ok=True)
-        stays = ["-m", "1", "-set", "refresh_ms", str(int(1000 * refresh)), "-oocsf", _written(called, folder)]
-        super().__init__("register", folder, run, [*stays, *arguments])
+        calls = _written(called, folder, voice)
+        stays = ["-m", "1", "-set", "refresh_ms", str(int(1000 * refresh)), "-oocsf", calls]
+        super().__init__("register", folder, run, [*stays, *arguments], voice=voice)
 
     def listen(self) -> None:
         """Return when it has registered, or has tried to."""
@@ -234,10 +263,10 @@ def _known_as(own: stun.Address) -> stun.Address:
     return stun.public_address(own, (server, int(port))) or own
 
 
-def _written(name: str, folder: Path) -> str:
+def _written(name: str, folder: Path, voice: Voice) -> str:
     """Write a scenario with all its parts into a folder, beside what became of it, and return its path."""
     path = folder / f"{name}.xml"
-    path.write_text(scenario(name), encoding="utf-8")
+    path.write_text(scenario(name, voice.times, voice.milliseconds), encoding="utf-8")
     return str(path)
 
 

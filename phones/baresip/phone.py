@@ -15,10 +15,10 @@ import subprocess
 import sys
 import threading
 import time
-import wave
 from pathlib import Path
 from typing import Any
 
+from observer import sound
 from observer.control import MANY, Request, serve
 from sipp_scenarios.sipp import await_closed, own_address
 
@@ -27,14 +27,15 @@ CERTIFICATES = Path("/tls")
 START_S = 10.0
 CALL_S = 8.0
 TALK_S = 0.2  # how long a call is up before the next button is pressed
+PLAYS_S = 60.0  # it plays its recording over and over
 SENT_S = 1.0
 ESTABLISHED = "01"  # as /proc/net/tcp writes it
 REFRESH_S = int(os.environ.get("PHONE_REFRESH_S") or 20)  # see sipp_scenarios/phone.py
 
 CONFIG = """\
 sip_listen {address}:5060
-net_interface {audio_address}
-audio_source aufile,{home}/silence.wav
+net_interface {address}
+audio_source aufile,{home}/recording.wav
 audio_player aufile,{home}/heard.wav
 audio_alert aufile,{home}/ring.wav
 ringback_disabled yes
@@ -54,7 +55,7 @@ sip_certificate {home}/identity.pem
 """
 ACCOUNT = (
     "<sip:{name}@{proxy};transport={transport}>;auth_user={name};auth_pass={name}-secret"
-    ";answermode=auto;regint={refresh}"
+    ";answermode=auto;regint={refresh};audio_codecs=pcmu"
 )
 STUN = "module stun.so\n"
 STUN_ACCOUNT = ";stunserver=stun:{server};medianat=stun"
@@ -84,6 +85,7 @@ class Baresip:
         self._happened: list[str] = []
         self._buttons: list[tuple[str, str]] = []
         self._planned: list[tuple[str, str]] = []  # nobody has asked: a person may talk
+        self._talk_s = TALK_S
         self.busy = threading.Lock()  # of whoever has it do something
         self.hung_up = ""  # the run that is to end
         self._start()
@@ -134,12 +136,16 @@ class Baresip:
             print(f"baresip has ended by itself ({self._process.returncode}): starting it anew", flush=True)
             self.register()
 
-    def plan(self, flow: str, role: str, hangs_up: bool) -> None:
-        """Set the buttons for each call that comes, the last of which may hang up. Raises ValueError."""
+    def plan(self, flow: str, role: str, hangs_up: bool, talk_s: float = TALK_S) -> None:
+        """Set the buttons for each call that comes, the last of which may hang up, and how long each waits.
+
+        Raises ValueError.
+        """
         if (flow, role) not in BUTTONS:
             raise ValueError(f"unsupported: this phone has no buttons for the flow {flow}")
         *steps, (last, _) = BUTTONS[flow, role]
         self._planned = [*steps, (last, "hangup" if hangs_up else "")]
+        self._talk_s = talk_s
 
     def command(self, name: str, parameters: str = "") -> None:
         """Send one command. Raises RuntimeError when baresip has ended."""
@@ -187,19 +193,17 @@ class Baresip:
 
     def _prepare(self, control: int) -> None:
         HOME.mkdir(parents=True, exist_ok=True)
-        audio = os.environ.get("AUDIO_IP") or self._address
         config = CONFIG + (STUN if os.environ.get("STUN_SERVER") else "")
         if self._transport == "tls":
             config += TLS
             parts = [(CERTIFICATES / name).read_text(encoding="ascii") for name in ("phone.pem", "phone.key")]
             (HOME / "identity.pem").write_text("".join(parts))
         (HOME / "config").write_text(
-            config.format(address=self._address, audio_address=audio, home=HOME, control=control)
+            config.format(address=self._address, home=HOME, control=control)
         )
         (HOME / "accounts").write_text("# none yet\n")
-        with wave.open(str(HOME / "silence.wav"), "wb") as silence:
-            silence.setparams((1, 2, 8000, 0, "NONE", ""))
-            silence.writeframes(bytes(2 * 8000 * 10))
+        samples = sound.linear(sound.recording(self._name)) * round(PLAYS_S / sound.SECONDS)
+        sound.save(samples, HOME / "recording.wav")
 
     def _connect(self, control: int) -> socket.socket:
         deadline = threading.Event()
@@ -231,7 +235,7 @@ class Baresip:
         if self._buttons and self._buttons[0][0] in (what, f"{what} {message.get('param')}"):
             _, button = self._buttons.pop(0)
             if button:
-                threading.Timer(TALK_S, self.command, [button]).start()
+                threading.Timer(self._talk_s, self.command, [button]).start()
         with self._changed:
             self._happened.append(what)
             self._changed.notify_all()
@@ -266,25 +270,25 @@ def _answer(phone: Baresip, request: Request) -> Request:
         raise ValueError("unsupported: this phone has one line")
     if request.get("event"):
         raise ValueError("unsupported: this phone does not wait in mid-call")
-    flow = request.get("flow", "call")
+    flow, sound_s = request.get("flow", "call"), request.get("audio", 0.0)
     if request["do"] != "finish":
         phone.revive()
     if request["do"] == "listen":
         phone.forget()
-        phone.plan(flow, "callee", request["hangup"] == "callee")
+        phone.plan(flow, "callee", request["hangup"] == "callee", TALK_S + sound_s)
         return {"listening": True}
     if request["do"] == "place":
-        phone.plan(flow, "caller", request["hangup"] == "caller")
+        phone.plan(flow, "caller", request["hangup"] == "caller", TALK_S + sound_s)
         phone.forget()
         for number in range(request["count"]):
             if phone.hung_up == request.get("run"):
                 break
             phone.dial(request["to"])
-            phone.await_event(("CALL_CLOSED",), number + 1, CALL_S)
+            phone.await_event(("CALL_CLOSED",), number + 1, CALL_S + sound_s)
         phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     if request["do"] == "finish":  # the caller is done: what has not come will not come
-        phone.await_event(("CALL_CLOSED",), max(phone.count("CALL_INCOMING"), phone.count(UP)), CALL_S)
+        phone.await_event(("CALL_CLOSED",), max(phone.count("CALL_INCOMING"), phone.count(UP)), CALL_S + sound_s)
         phone.plan("call", "callee", hangs_up=False)
         return phone.counts()
     raise ValueError(f"a phone cannot {request['do']!r}")

@@ -120,6 +120,7 @@ def test_the_containers_have_no_more_rights_than_they_need(lab: Lab) -> None:
     allowed = {
         "nat": ["NET_ADMIN"], "core": ["NET_ADMIN"], "alice-home": ["NET_ADMIN"],
         "tap-nat": ["NET_RAW"], "tap-proxy": ["NET_RAW"], "tap-core": ["NET_RAW"],
+        "tap-alice": ["NET_RAW"], "tap-bob": ["NET_RAW"],
     }  # fmt: skip
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name

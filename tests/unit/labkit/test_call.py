@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from labkit import settings
-from labkit.call import fallen
+from labkit.call import LEAST_AUDIO_S, MOST_AUDIO_S, fallen
+from observer import audio, sound
 
 DOCKER = """\
 #!/bin/sh
@@ -40,3 +41,8 @@ def test_what_has_died_of_a_lab(
     docker.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     assert fallen(settings.load()) == died
+
+
+def test_what_can_be_asked_for_is_what_phones_play_and_the_judge_listens_to() -> None:
+    assert LEAST_AUDIO_S == sound.SECONDS
+    assert MOST_AUDIO_S == audio.MOST_S

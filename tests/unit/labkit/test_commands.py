@@ -179,8 +179,8 @@ def test_nat_without_a_verb_lists_the_verbs(machine: Machine) -> None:
     assert (done.returncode, done.stderr) == (Exit.PASS, "")
     verbs = [line.split()[2] for line in done.stdout.splitlines()]
     assert verbs == [
-        "set", "lifetime", "rebind", "change-ip", "reboot", "flush", "block-udp", "loss", "delay", "drop-next", "clear",
-        "show", "rules",
+        "set", "lifetime", "rebind", "change-ip", "reboot", "flush", "block-udp", "block-audio", "loss", "delay",
+        "drop-next", "clear", "show", "rules",
     ]  # fmt: skip
 
 

@@ -118,6 +118,7 @@ def test_an_impairment_that_is_taken_off_is_told_as_that(home: Router) -> None:
         ("lifetime", {"seconds": "long"}, "lifetime=long: must be a whole number"),
         ("reboot", {"seconds": 0}, "reboot 0: must be from 1 to 60 seconds"),
         ("loss", {"percent": 101}, "101"),
+        ("block-audio", {"way": "up"}, "block-audio up: must be one of in, out, both, off"),
         ("delay", {"milliseconds": -1}, "-1"),
         ("drop-next", {"pattern": ""}, "pattern"),
     ],
@@ -169,10 +170,27 @@ def test_udp_is_blocked_before_the_router_which_stays_of_its_kind(
     assert ask(home, "profile")["name"] == "home"
     assert '"udp": "blocked"' in ask(home, "show")["text"]
     answer(home, dict(end))
-    assert kernel.commands[-1] == "nft destroy table ip lab_blocked"
+    assert "nft destroy table ip lab_blocked" in kernel.commands[-2:]
     assert '"udp": "passed"' in ask(home, "show")["text"]
     verbs = [event["verb"] for event in ask(home, "history")["events"]]
     assert verbs == ["block-udp", "block-udp off" if "on" in end else "clear"]
+
+
+@pytest.mark.parametrize(("way", "rules_"), [("in", 1), ("out", 1), ("both", 2)])
+def test_sound_is_blocked_in_one_direction_or_in_both_until_it_is_let_pass(
+    home: Router, kernel: Kernel, way: str, rules_: int
+) -> None:
+    assert ask(home, "block-audio", way=way)["text"] == f"sound is blocked: {way}"
+    assert kernel.commands[-1].count("@th,64,2 2 drop") == rules_
+    assert ('iifname "eth0"' in kernel.commands[-1]) == (way != "in")
+    assert ('oifname "eth0"' in kernel.commands[-1]) == (way != "out")
+    assert f'"sound blocked": "{way}"' in ask(home, "show")["text"]
+    for end in ({"do": "block-audio", "way": "off"}, {"do": "clear"}):
+        answer(home, dict(end))
+        assert kernel.commands[-1] == "nft destroy table ip lab_muted"
+    assert '"sound blocked": "off"' in ask(home, "show")["text"]
+    verbs = [event["verb"] for event in ask(home, "history")["events"]]
+    assert verbs == [f"block-audio {way}", "block-audio off", "clear"]
 
 
 @pytest.mark.parametrize("kind", ["none", "one-to-one"])

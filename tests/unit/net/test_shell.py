@@ -124,7 +124,9 @@ class House:
 
 
 @contextlib.asynccontextmanager
-async def house(store: Store | None = None, dns: Address = ("127.0.0.1", 9), **settings: Any) -> AsyncIterator[House]:
+async def house(
+    store: Store | None = None, dns: Address = ("127.0.0.1", 9), dns_s: float = PATIENCE_S, **settings: Any
+) -> AsyncIterator[House]:
     with contextlib.ExitStack() as stack:
         udp = UdpSocket(("127.0.0.1", 0))
         local = udp.socket.getsockname()
@@ -133,7 +135,7 @@ async def house(store: Store | None = None, dns: Address = ("127.0.0.1", 9), **s
         sink: list[Effect] = []
         location = Location(sink)
         loop, said = asyncio.get_running_loop(), io.StringIO()
-        resolver = Resolver([dns], loop.time, ("udp",), timeout_s=0.1, attempts=1)
+        resolver = Resolver([dns], loop.time, ("udp",), timeout_s=dns_s, attempts=1)
         engine = build_engine(told, KEY, location, sink)
         log = Log("info", loop.time, said)
         shell = Shell(engine, log, resolver, store, durable_first=told.flush == 0)
@@ -410,8 +412,9 @@ def test_a_name_that_is_not_found_and_servers_that_keep_silent_are_told_apart(mo
     async def test() -> None:
         loop = asyncio.get_running_loop()
         transport, server = await loop.create_datagram_endpoint(lambda: NameServer(mood), ("127.0.0.1", 0))
+        here_is, silence_s = transport.get_extra_info("sockname"), 0.1 if mood == "silent" else PATIENCE_S
         with contextlib.closing(transport):
-            async with house(dns=transport.get_extra_info("sockname"), allow=["127.0.0.1"]) as here:
+            async with house(dns=here_is, dns_s=silence_s, allow=["127.0.0.1"]) as here:
                 phone = here.phone()
                 phone.say("OPTIONS", "sip:bob@far.example:5099")
                 assert await phone.what() == f"{status} OPTIONS"

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from observer.checks import CHECKS, judge
-from observer.decode import Sighting
+from observer.decode import Rtp, Sighting
 from observer.topology import from_environment
 from tests.unit.observer.sightings import (
     ALICE,
@@ -40,6 +40,15 @@ ALL = {
     "nat-kind", "no-leak", "invite-translated", "answers-to-source", "via-received-rport", "record-route",
     "in-dialog-through-proxy", "contact-public", "contact-restored", "no-private-on-internet", "sipp-alice", "sipp-bob",
 }  # fmt: skip
+
+
+def test_sound_to_a_private_address_is_judged_by_who_hears_it() -> None:
+    def results_with(rtp: Rtp | None) -> dict[str, str]:
+        stray = replace(good_story()[0], tap="core", first_line="", destination=("10.77.1.100", 40000), rtp=rtp)
+        return results(case([*good_story(), stray]))
+
+    assert results_with(None)["no-private-on-internet"] == "fail"
+    assert results_with(Rtp("0x1", 1, 1, 0, b""))["no-private-on-internet"] == "pass"
 
 
 def is_forwarded_invite(seen: Sighting) -> bool:

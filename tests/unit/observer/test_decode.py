@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from observer.decode import Sighting, read
+from observer.decode import Rtp, Sighting, read
 
 TAPS = ["core", "nat-lan", "proxy", "nat-wan"]
 INVITE = {
@@ -91,6 +91,30 @@ def test_an_icmp_error_does_not_say_what_it_quotes() -> None:
     quoted = {"ip": {"ip_ip_src": "198.51.100.10"}, "sip": INVITE}
     (error,) = seen(packet(ip=outer, icmp=quoted, udp={}, sip=INVITE))
     assert (error.is_sip, error.source, error.transport) == (False, ("198.51.100.1", 0), "")
+
+
+RTP = {
+    "rtp_rtp_ssrc": "0x6527e7cc", "rtp_rtp_seq": "7", "rtp_rtp_timestamp": "1632", "rtp_rtp_p_type": "0",
+    "rtp_rtp_payload": "ff:b1:a3",
+}  # fmt: skip
+PORTS = {"udp_udp_srcport": "40000", "udp_udp_dstport": "30000"}
+
+
+def test_sound_is_read_with_what_it_carries() -> None:
+    (sound,) = seen(packet(udp=PORTS, rtp=RTP))
+    assert sound.rtp == Rtp("0x6527e7cc", 7, 1632, 0, b"\xff\xb1\xa3")
+    assert (sound.is_media, sound.is_sip, sound.source[1]) == (True, False, 40000)
+
+
+def test_a_report_on_sound_is_media_and_a_stun_message_is_none() -> None:
+    (report,) = seen(packet(udp=PORTS, rtcp=[{}, {}]))
+    (other,) = seen(packet(udp=PORTS))
+    assert (report.is_media, report.rtp, other.is_media) == (True, None, False)
+
+
+def test_sound_that_an_icmp_error_quotes_was_not_heard_here() -> None:
+    (error,) = seen(packet(icmp={}, udp=PORTS, rtp=RTP))
+    assert not error.is_media
 
 
 def test_of_a_packet_in_a_packet_the_outer_counts() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from observer.decode import Address, Sighting
+from observer.decode import Address, Rtp, Sighting
 from observer.history import DROPPED, EXPIRED, FILTERED, FORGOTTEN, NEVER, Fate, History, size
 from tests.unit.observer.sightings import ALICE, BOB, HOME, NAT, PROXY, did, ended, lines, made, sighting, via_bob
 
@@ -17,6 +17,12 @@ INVITE = lines("INVITE sip:alice@10.77.1.100:5060 SIP/2.0", [via_bob("b")], "c",
 def packet(time: float, source: Address, destination: Address, transport: str = "udp") -> Sighting:
     """Return something that the tap on the router's outer side sees."""
     return replace(sighting("nat-wan", source, destination, *INVITE, time=time), transport=transport)
+
+
+def sound(time: float) -> Sighting:
+    """Return a packet of sound that the tap on the router's outer side sees."""
+    rtp = Rtp("0x1", 1, 1, 0, b"")
+    return replace(packet(time, PROXY, NAT), rtp=rtp, first_line="")
 
 
 def history(*events: dict[str, Any], **profile: Any) -> History:
@@ -137,6 +143,22 @@ def test_what_it_was_before_it_was_changed_is_not_known() -> None:
     for verb, says in (("rebind", "it passes no UDP"), ("set", ""), ("lifetime", "")):
         assert history(did(10, verb), udp="blocked").bar(of_bytes(300)) == says
         assert history(did(8, verb), udp="blocked").bar(of_bytes(300)) == "it passes no UDP"
+
+
+def test_sound_that_somebody_blocked_is_not_passed_that_way_until_he_lets_it() -> None:
+    for verb, barred in (("in", {"in"}), ("out", {"out"}), ("both", {"in", "out"})):
+        blocked = [did(6, f"block-audio {verb}")]
+        for way in ("in", "out"):
+            says = f"`block-audio {verb}` 3.0 s before" if way in barred else ""
+            assert history(*blocked).bar(sound(9), way) == says
+            assert history(*blocked, did(8, "block-audio off")).bar(sound(9), way) == ""
+            assert history(*blocked, did(8, "clear")).bar(sound(9), way) == ""
+    assert history(did(5, "block-audio in"), did(6, "block-audio out")).bar(sound(9), "in") == ""  # the last one counts
+
+
+def test_what_blocks_sound_is_no_reason_for_another_packet() -> None:
+    muted = history(did(6, "block-audio both"))
+    assert muted.bar(of_bytes(300)) == muted.impairment(of_bytes(300)) == ""
 
 
 def test_udp_that_somebody_blocked_is_not_passed_until_he_lets_it() -> None:

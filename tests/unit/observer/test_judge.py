@@ -120,6 +120,13 @@ def test_a_tap_that_is_dead_is_told_and_the_others_are_cut(room: Path) -> None:
     assert deaf[0].startswith("tap-core does not answer")
 
 
+def test_the_taps_at_the_phones_are_cut_where_somebody_was_to_be_heard(room: Path) -> None:
+    for name in ("proxy", "core", "nat", "alice", "bob"):
+        serve(room, f"tap-{name}", {"drops": {name: 0}})
+    assert sorted(cut(TOPOLOGY, room)[0]) == ["core", "nat", "proxy"]
+    assert sorted(cut(TOPOLOGY, room, TOPOLOGY.phones)[0]) == ["alice", "bob", "core", "nat", "proxy"]
+
+
 # While the taps are cut
 
 

@@ -6,7 +6,9 @@ from observer.decode import Address
 from observer.history import History
 from observer.ladder import draw, shorten
 from observer.story import tell
+from observer.unheard import hops
 from observer.whereabouts import Surroundings
+from tests.unit.observer import speech
 from tests.unit.observer.sightings import (
     ALICE,
     BOB,
@@ -129,3 +131,14 @@ def test_two_homes_have_their_lanes_and_their_routers_a_name() -> None:
     assert "nat-bob: destination 198.51.100.40:50777 → 10.77.1.100:5060" in drawn
     assert "· router nat-bob: mapping 10.77.1.100:5060 → 198.51.100.40:50777 is made (udp)" in drawn
     assert "✗" not in drawn
+
+
+def test_sound_is_one_arrow_from_hop_to_hop_with_what_was_made_of_its_addresses() -> None:
+    said = speech.heard(his=[seen for seen in speech.stream("bob", speech.RELAYED["bob"]) if seen.tap == "bob"])
+    sound = [hop for _, way in hops(said) for hop in way]
+    drawn = draw(said.journeys, said.around, sound).splitlines()
+    arrows = [line for line in drawn if "audio: 25 packets" in line]
+    assert sorted(line.index("── audio") // 28 for line in arrows) == [0, 1, 2, 2]
+    assert sum("◀── audio" in line for line in arrows) == 1
+    assert any(line.strip() == "nat:   source 10.77.1.100:40000 → 198.51.100.20:50999" for line in drawn)
+    assert any(line.strip() == "✗ 25 of them lost" for line in drawn)

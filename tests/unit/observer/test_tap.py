@@ -26,7 +26,7 @@ def test_a_side_without_an_interface_is_not_captured_and_is_no_fault(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tap, "ROOM", tmp_path)
-    nowhere = Tap({"nat-isp": NOWHERE})
+    nowhere = Tap({"nat-isp": [NOWHERE]})
     assert nowhere.cut({"folder": str(tmp_path / "run")}) == {"drops": {}}
     assert list((tmp_path / "run").iterdir()) == []
     nowhere.end()

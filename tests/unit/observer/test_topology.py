@@ -35,6 +35,14 @@ def test_whoever_has_an_address_has_a_name(address: str, name: str, tap: str) ->
     assert TOPOLOGY.name(address, tap) == name
 
 
+def test_the_tap_at_a_phone_is_where_the_phone_is() -> None:
+    two = topology(TWO_HOMES)
+    assert (two.name("10.77.1.100", "alice"), two.name("10.77.1.100", "bob")) == ("alice", "bob")
+    assert not two.is_public_tap("alice")
+    assert not two.is_public_tap("bob")
+    assert TOPOLOGY.is_public_tap("bob")
+
+
 def test_the_routers_address_at_home_is_known_there_and_nowhere_else() -> None:
     assert TOPOLOGY.name("10.77.1.1", "nat-lan") == "nat"
     assert TOPOLOGY.name("10.77.1.1", "proxy") == "10.77.1.1"

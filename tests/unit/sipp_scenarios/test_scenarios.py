@@ -13,7 +13,7 @@ import pytest
 from sipp_scenarios import parts
 from sipp_scenarios.legs import CALL_S, THIRD_ANSWERS, both_ways, patience
 from sipp_scenarios.phone import REGISTER_S
-from sipp_scenarios.sipp import END_S, Counts, Sipp
+from sipp_scenarios.sipp import END_S, Counts, Sipp, Voice
 
 ALL = sorted(path.stem for path in parts.SCENARIOS.glob("*.xml"))
 FLOWS = [scenario for scenario in ALL if scenario.startswith("ua")]
@@ -87,6 +87,37 @@ def test_something_can_happen_in_mid_call_before_the_caller_says_more() -> None:
         assert not {"BYE", "UPDATE"} & set(said[:up])
         assert {"BYE", "UPDATE", "INVITE"} & set(said[up:])
         assert steps[up + 1].tag == "pause"
+
+
+def test_who_is_heard_plays_from_the_port_that_he_names_when_the_call_is_up_and_hangs_up_afterwards() -> None:
+    assert parts.audible() == ["call"]
+    for scenario in ("uac_call", "uas_call"):
+        steps = list(ElementTree.fromstring(parts.scenario(scenario, times=3, sound_ms=1250).encode()))
+        plays = [number for number, step in enumerate(steps) for _ in step.iter("exec")]
+        assert len(plays) == 1
+        (played,) = steps[plays[0]].iter("exec")
+        assert played.get("rtp_stream") == "[recording],3,0,PCMU/8000"
+        listens = [number for number, step in enumerate(steps) if step.get("milliseconds") == "1250"]
+        said = [message(step).partition(" ")[0] for step in steps]
+        assert plays < listens
+        assert "BYE" not in said[: listens[0]]
+        described = [sent for sent in map(message, steps) if "m=audio" in sent]
+        assert described
+        assert all("\nm=audio [rtpstream_audio_port] RTP/AVP 0\n" in sent for sent in described)
+
+
+@pytest.mark.parametrize(("seconds", "times", "milliseconds"), [(0.5, 1, 550), (1.2, 3, 1250), (5.0, 10, 5050)])
+def test_a_recording_is_played_as_often_as_it_takes(seconds: float, times: int, milliseconds: int) -> None:
+    voice = Voice("/tmp/alice.pcmu", seconds)
+    assert (voice.times, voice.milliseconds) == (times, milliseconds)
+
+
+@pytest.mark.parametrize("scenario", ALL)
+def test_who_is_not_to_be_heard_plays_nothing(scenario: str) -> None:
+    text = parts.scenario(scenario)
+    assert "rtp_stream" not in text
+    assert "rtpstream" not in text
+    assert "[recording]" not in text
 
 
 @pytest.mark.parametrize("scenario", ALL)
