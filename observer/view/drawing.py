@@ -73,7 +73,7 @@ def _width(places: dict[str, Place]) -> float:
 
 def _height(row: Row) -> float:
     if not row.arrows:
-        return 24
+        return 44 if row.stream else 24
     return 36 + (13 if row.translation else 0) + 15 * len(row.wrong[:2])
 
 
@@ -90,6 +90,14 @@ def _row(row: Row, places: dict[str, Place], start: float, y: float) -> dict[str
         return made | {"kind": "event", "text": row.event["text"], "x": place.edges[-1] if place else GUTTER}
     if row.folded:
         return made | {"kind": "event", "text": f"{row.folded} keep-alives (OPTIONS)", "x": float(GUTTER)}
+    if row.stream:
+        start_x, end_x = _x(row.stream[0]["origin"], places), _x(row.stream[-1]["target"], places)
+        way = 1 if end_x >= start_x else -1
+        body = end_x - start_x - way * 10
+        return made | {
+            "kind": "stream", "middle": (start_x + end_x) / 2, "label": row.heard,
+            "path": f"M{start_x} 8h{body}l{way * 10} 9l{-way * 10} 9h{-body}z",
+        }  # fmt: skip
     segments = [_segment(arrow, places) for arrow in row.arrows]
     ends = [x for segment in segments for x in (segment["from"], segment["to"])]
     first = row.arrows[0]

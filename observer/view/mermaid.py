@@ -27,6 +27,9 @@ def _row(row: Row, numbers: dict[str, str]) -> list[str]:
         return [f"Note over {numbers[row.event['lane']]}: {quoted(row.event['text'])}"]
     if row.folded:
         return []
+    if row.stream:
+        first, last = numbers[row.stream[0]["origin"]["lane"]], numbers[row.stream[-1]["target"]["lane"]]
+        return [f"{first}-){last}: {quoted(row.heard)}"]
     lines = []
     for arrow in row.arrows:
         shaft = ("--" if arrow["status"] else "-") + ("x" if arrow["lost"] else ">>")

@@ -21,12 +21,14 @@ def clean(text: str) -> str:
 
 @dataclass(slots=True)
 class Row:
-    """One row: arrows of one message through a router or more, or an event, or keep-alives that are folded."""
+    """One row: arrows of one message through a router or more, or an event, or keep-alives that are folded, or a stream
+    of RTP as each tap saw it."""
 
     time: float
     arrows: list[schema.Arrow] = field(default_factory=list)
     event: schema.Event | None = None
     folded: int = 0  # how many keep-alives
+    stream: list[schema.Media] = field(default_factory=list)
     tag: int = 0  # which transaction, as they are numbered in this drawing
 
     @property
@@ -34,6 +36,13 @@ class Row:
         """What routers made of its addresses."""
         changes = [each for arrow in self.arrows if arrow["crossing"] for each in arrow["changes"]]
         return ", ".join(f"{each['before']} → {each['after']}" for each in changes if each["kind"] == "address")
+
+    @property
+    def heard(self) -> str:
+        """What came of a stream at its end."""
+        first, last = self.stream[0], self.stream[-1]
+        lost = max(first["packets"] - last["packets"], last["lost"])
+        return f"RTP {last['payload']}: {last['packets']} packets, {lost} lost, jitter {last['jitter']:.1f} ms"
 
     @property
     def wrong(self) -> list[str]:
@@ -49,6 +58,7 @@ def rows(view: schema.View, calls: Iterable[schema.Call] | None = None) -> list[
     found = [row for call in chosen for row in _of_call(call)]
     times = [row.time for row in found]
     found += [Row(event["time"], event=event) for event in view["events"] if _is_near(event["time"], times)]
+    found += [row for row in streams(view) if times and min(times) <= row.time <= max(times)]
     found.sort(key=lambda row: row.time)
     tags: dict[tuple[str, int], int] = {}
     for row in found:
@@ -56,6 +66,30 @@ def rows(view: schema.View, calls: Iterable[schema.Call] | None = None) -> list[
             first = row.arrows[0]
             row.tag = tags.setdefault((first["call"], first["transaction"]), len(tags))
     return list(_folded(found))
+
+
+def streams(view: schema.View) -> list[Row]:
+    """Return a row for each stream of RTP, from where the first tap saw it to where the last one did.
+
+    A phone may use its SSRC again, and both may use the same: what goes on is the same packets at another tap, or what
+    a router or a proxy made of them.
+    """
+    passing = {lane["name"] for lane in view["lanes"] if lane["kind"] in ("router", "proxy")}
+    found: list[Row] = []
+    for media in view["media"]:
+        row = next((row for row in reversed(found) if _goes_on(row.stream[-1], media, passing)), None)
+        if row is None:
+            row = Row(media["start"])
+            found.append(row)
+        row.stream.append(media)
+    return found
+
+
+def _goes_on(last: schema.Media, media: schema.Media, passing: set[str]) -> bool:
+    if last["ssrc"] != media["ssrc"] or media["start"] > last["end"] + 1:
+        return False
+    same = (last["source"], last["destination"]) == (media["source"], media["destination"])
+    return same or (last["target"]["lane"] == media["origin"]["lane"] and media["origin"]["lane"] in passing)
 
 
 def worth_drawing(view: schema.View) -> list[schema.Call]:

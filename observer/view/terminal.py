@@ -57,6 +57,9 @@ class Pen:
             yield self.paint(DIM, f"{time}· {row.event['lane']}: {clean(row.event['text'])}")
         elif row.folded:
             yield self.paint(DIM, f"{time}· {row.folded} keep-alives (OPTIONS)")
+        elif row.stream:
+            ends = [row.stream[0]["origin"]["lane"], row.stream[-1]["target"]["lane"]]
+            yield self.paint(DIM, time) + self._line(ends, clean(row.heard), "═", "▶", COLOURS[2])
         else:
             colour = COLOURS[row.tag % len(COLOURS)]
             yield self.paint(DIM, time) + self._arrow(row, colour)
@@ -65,14 +68,18 @@ class Pen:
                 yield self.paint(RED, f"{' ' * GUTTER}{clean(text)}")
 
     def _arrow(self, row: Row, colour: str) -> str:
-        ends = [self.places[end["lane"]] for arrow in row.arrows for end in (arrow["origin"], arrow["target"])]
         first, last = row.arrows[0], row.arrows[-1]
-        left, right, is_right = min(ends), max(ends), ends[-1] >= ends[0]
         again = f"({first['copy'] + 1}) " if first["copy"] else ""
+        ends = [end["lane"] for arrow in row.arrows for end in (arrow["origin"], arrow["target"])]
+        return self._line(ends, f"{again}{clean(first['label'])}", "─", "✗" if last["lost"] else "▶", colour)
+
+    def _line(self, lanes: list[str], label: str, stroke: str, tip: str, colour: str) -> str:
+        """Return a line from the first of these lanes to the last, by way of the others; beyond them lanes go on."""
+        ends = [self.places[lane] for lane in lanes]
+        left, right, is_right = min(ends), max(ends), ends[-1] >= ends[0]
         width = right - left - 1
-        label = f" {again}{clean(first['label'])} "
-        shaft = f"──{label}"[: max(width - 1, 0)].ljust(max(width - 1, 0), "─")
-        tip = "✗" if last["lost"] else "▶" if is_right else "◀"
+        shaft = f"{stroke * 2} {label} "[: max(width - 1, 0)].ljust(max(width - 1, 0), stroke)
+        tip = "◀" if tip == "▶" and not is_right else tip
         cells = list(" " * (right + 1))
         for place in self.places.values():
             if place < len(cells):
@@ -82,8 +89,8 @@ class Pen:
         drawn = list(shaft + tip if is_right else tip + shaft)
         for number, _ in enumerate(drawn):
             at = left + 1 + number
-            if at in self.places.values() and drawn[number] == "─":  # through the router
-                drawn[number] = "┼"
+            if at in self.places.values() and drawn[number] == stroke:  # through the router
+                drawn[number] = "┼" if stroke == "─" else "╪"
         cells[left + 1 : left + 1 + len(drawn)] = drawn
         text = "".join(cells)[GUTTER:]
         middle = slice(left + 1 - GUTTER, left + 1 - GUTTER + len(drawn))

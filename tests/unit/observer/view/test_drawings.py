@@ -60,6 +60,45 @@ def test_of_many_calls_the_first_are_drawn() -> None:
     assert len({row.arrows[0]["call"] for row in rows(view) if row.arrows}) == 4
 
 
+def talk(tap: str, origin: str, target: str, source: str, destination: str, start: float) -> schema.Media:
+    """Return a stream at a tap."""
+    return {
+        "tap": tap, "origin": {"lane": origin, "edge": 0}, "target": {"lane": target, "edge": 0}, "source": source,
+        "destination": destination, "ssrc": "0x1", "payload": "g711U", "start": start, "end": start + 1, "packets": 50,
+        "lost": 0, "jitter": 0.25,
+    }  # fmt: skip
+
+
+def heard() -> schema.View:
+    """Return the good calls, with sound in both directions: by one SSRC, and a packet less at Bob's."""
+    view = drawn()
+    time = view["start"] + 0.01
+    hers, outside = "10.77.1.100:40000", "198.51.100.20:50020"
+    proxys, his = "198.51.100.10:30000", "198.51.100.200:40000"
+    view["media"] = [
+        talk("alice", "alice", "nat", hers, proxys, time), talk("nat-lan", "alice", "nat", hers, proxys, time),
+        talk("proxy", "nat", "proxy", outside, proxys, time),
+        talk("bob", "proxy", "bob", proxys, his, time) | {"packets": 49},
+        talk("bob", "bob", "proxy", his, proxys, time), talk("nat-wan", "proxy", "nat", proxys, outside, time),
+    ]  # fmt: skip
+    return view
+
+
+def test_a_stream_goes_from_where_it_was_first_seen_to_where_it_was_last() -> None:
+    found = [row.stream for row in rows(heard()) if row.stream]
+    assert [(stream[0]["origin"]["lane"], stream[-1]["target"]["lane"]) for stream in found] == [
+        ("alice", "bob"), ("bob", "nat"),
+    ]  # fmt: skip
+
+
+def test_what_is_heard_is_drawn_everywhere() -> None:
+    told = "RTP g711U: 49 packets, 1 lost, jitter 0.2 ms"
+    assert told in drawing.svg(heard())
+    assert f"L0-)L3: {told}" in mermaid.mermaid(heard())
+    line = next(line for line in terminal.draw(heard(), coloured=False) if told in line)
+    assert line.rstrip().endswith("═▶│") or line.rstrip().endswith("▶│")
+
+
 # ── pictures ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
