@@ -19,7 +19,7 @@ from observer.topology import Topology
 from observer.view import media, schema
 from observer.view.feed import Feed
 from observer.view.model import Seen, document, one_call
-from observer.view.tail import Tail
+from observer.view.tail import Tail, has_media
 from observer.whereabouts import Surroundings
 
 KEYS = Path("/keys/proxy.keys")
@@ -137,7 +137,7 @@ class Live:
 
     def _count_media(self, folder: Path) -> None:
         """Count what was heard in a run: once, when it has ended."""
-        found = media.streams(folder, self._topology)
+        found = media.streams(folder, self._topology) if any(map(has_media, folder.glob("*.pcap"))) else []
         if found and folder == self._latest:
             self._media = found
             self._has_media.set()

@@ -158,6 +158,15 @@ class Tail:
         return known is None or known[0] is capture or abs(known[1] - packet.time) > TWICE_S
 
 
+def has_media(path: Path) -> bool:
+    """Say whether there is RTP near the beginning of a finished capture, without a program that would look for it."""
+    capture = Capture("", path)
+    try:
+        return any(packet.is_media for packet in capture.packets())
+    finally:
+        capture.close()
+
+
 def section() -> bytes:
     """Return the block by which a stream of pcapng begins."""
     return _block(_SECTION, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))

@@ -128,3 +128,11 @@ def test_media_is_told_from_messages() -> None:
     assert not packet(b"\r\n\r\n").is_media
     assert not packet(b"\x80", b"\x86\xdd").is_media
     assert not packet(b"").is_media
+
+
+def test_a_capture_is_known_to_have_media_without_tshark(tmp_path: Path) -> None:
+    sound = bytes(12) + b"\x08\x00\x45" + bytes(8) + b"\x11" + bytes(10) + bytes(8) + b"\x80\x00"
+    for name, data, wanted in (("one", b"x" * 60, False), ("other", sound, True)):
+        path = tmp_path / f"{name}.pcap"
+        path.write_bytes(HEAD + record(1) + record(2, data))
+        assert tail.has_media(path) == wanted
