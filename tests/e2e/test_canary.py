@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from labkit import cells, experiment, nats, settings
+from labkit import cells, evidence, experiment, nats, settings
 from labkit.expectations import ALL_ON, EXPECTATIONS
 from nat import kinds
 from tests.e2e.lab import Lab
@@ -28,4 +28,5 @@ def test_the_router_is_what_it_claims_and_bob_reaches_alice_where_he_should(
     assert supported.startswith("unsupported" if seen.unsupported else "supported"), seen.unsupported
     if seen.unsupported:
         pytest.skip(seen.text)
-    assert experiment.is_as_expected(EXPECTATIONS[ALL_ON], kind, seen), f"{seen.text} {seen.failed}"
+    if not experiment.is_as_expected(EXPECTATIONS[ALL_ON], kind, seen):
+        pytest.fail(f"{seen.text} {seen.failed} {evidence.fetch(router.settings, seen.run)}")
