@@ -105,6 +105,7 @@ def filter_and_darken(page: Page) -> None:
     page.keyboard.press("t")
 
 
+@pytest.mark.alone
 def test_arrows_arrive_while_the_call_happens(lab: Lab, browser: Browser) -> None:
     with looking(browser, address(lab)) as page:
         expect(page.locator("#live")).to_have_text("● live", timeout=SOON_MS)
