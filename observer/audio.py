@@ -81,6 +81,15 @@ def checks(case: Case) -> list[Check]:
     return [verdict(name, found) for name, found in sorted(judged.items())]
 
 
+def missed(case: Case) -> list[str]:
+    """Return which taps have not seen what others have heard: the lab is to blame for that, and nobody in it."""
+    return [
+        f"tap-{one.speaker} saw none of the {len(one.heard)} packets that {one.listener.capitalize()} heard"
+        for one in directions(case)
+        if one.heard and not one.sent and _like(one.speaker, one.samples()) >= sound.ENOUGH
+    ]
+
+
 def save(case: Case, folder: Path) -> None:
     """Write what each phone heard into a folder: audio-alice-to-bob-1.wav for the first call."""
     for direction in directions(case):

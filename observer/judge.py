@@ -74,6 +74,7 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     verdict = checks.judge(case)
     verdict |= {"run": folder.name, "legs": request["legs"], "without": without.replace(",", " ").split()}
     verdict["facts"] = [{"code": fact.code, "text": fact.text} for fact in consequence.facts(case)]
+    deaf += audio.missed(case)
     if any(drops.values()) or deaf:
         lost = f"packets lost at the taps: {drops}" if any(drops.values()) else ""
         verdict["verdict"] = "lab-broken"

@@ -176,6 +176,15 @@ def test_a_branch_that_reaches_nobody_hides_nothing_of_what_a_phone_was_told() -
     assert {result for result, _ in judged(his=[*stream("bob", RELAYED["bob"]), astray]).values()} == {"pass"}
 
 
+def test_a_tap_that_saw_nothing_of_what_was_heard_is_the_labs_fault() -> None:
+    unseen = [seen for seen in said() if seen.tap != "alice"]
+    assert audio.missed(heard(hers=unseen)) == [f"tap-alice saw none of the {COUNT} packets that Bob heard"]
+    assert audio.missed(heard()) == []
+    assert audio.missed(heard(hers=[])) == []  # she said nothing, and nobody heard it
+    noise = [seen for seen in said(bytes(range(256)) * 16) if seen.tap != "alice"]
+    assert audio.missed(heard(hers=noise)) == []  # a stranger's: that is a failed call
+
+
 def test_what_was_said_before_a_call_is_not_of_it() -> None:
     early = [replace(seen, time=seen.time - 100) for seen in said()]
     assert hers(hers=early) == "Bob hears nothing"
