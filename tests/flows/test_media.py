@@ -388,6 +388,19 @@ def test_each_phone_that_rings_has_ports_of_its_own_and_losers_give_theirs_back(
     assert len(ladder.engine.media.sessions) == 1
 
 
+def test_a_loser_with_the_winners_tag_does_not_take_its_session_along() -> None:
+    ladder, one, two = next(fork())  # both are `bob`, and make up the same tag
+    rung = ladder.send(alice().request(b"INVITE", one.aor, SDP, body=said(alice())), alice().seen)
+    first, second = sorted(rung, key=lambda each: each.to != one.seen)
+    ladder.one(one.answer(first, 183, SDP, body=said(one)), one.seen)
+    answer = ladder.send(two.answer(second, 200, SDP, body=said(two)), two.seen)[0]
+    ladder.send(one.answer(first, 487), one.seen)
+    bye = ladder.one(Dialog.of_caller(alice(), answer).request(b"BYE"), alice().seen)
+    ladder.one(two.answer(bye, 200), two.seen)
+    assert ended(ladder) == ["failed", "hung-up"]
+    assert all_free(ladder)
+
+
 def test_a_call_that_was_up_before_a_restart_gets_its_media_with_the_next_offer() -> None:
     ladder = lab()
     _, answer = up(ladder, alice(), bob())

@@ -285,6 +285,30 @@ def test_a_party_that_moves_is_known_by_what_it_says_next() -> None:
     run(test())
 
 
+def test_the_rtcp_of_a_party_that_has_moved_comes_from_there_too() -> None:
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            (host, port), (_, other) = here.here
+            at = here.callee.address
+            here.relay.steer(SteerRelay(1, 0, 1, frozenset({HOST}), at, at, False, 8000))
+            report = struct.pack(">BBHI", 0x80, 200, 1, SSRC)
+            here.caller.say((host, port + 1), report)
+            assert await here.callee.hear() == (report, (host, other + 1))
+            rtcp = here.end(0).companion
+            quiet = [here.end(0).direction, rtcp.direction]
+            await here.until(lambda: time.monotonic() - max(each.seen for each in quiet) > rtp.QUIET_S)
+            moved = here.party("127.0.0.3")
+            moved.say((host, port + 1), report)
+            await here.until(lambda: rtcp.strangers == 1)  # it has not said anything by RTP yet
+            said = moved.say((host, port), packet(102))
+            assert (await here.callee.hear())[0] == said
+            moved.say((host, port + 1), report)
+            assert await here.callee.hear() == (report, (host, other + 1))
+
+    run(test())
+
+
 @pytest.mark.parametrize("data", [packet(102, ssrc=8), packet(100), packet(100 + 3001), packet(102)[:11], b"\x00" * 40])
 def test_nobody_else_is_taken_for_a_party_that_has_moved(data: bytes) -> None:
     async def test() -> None:
