@@ -16,10 +16,19 @@ from typing import Any
 
 KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as Wireshark reads them
 
+# Of tshark's 3,000 protocols some 250 claim ports: to them a call that comes from 2427 is MGCP, and sound at 30030
+# often a mirror of Juniper's. A router, and a relay, may give out any port, so what is not listed here is not looked
+# for. What claims ports of its own stays out (HTTP, SCTP, GRE, MPLS, LLC), and so does SDP: with it tshark takes for
+# sound whatever goes where sound was promised.
+_ON_THE_WAY = (
+    "frame", "eth", "ethertype", "vlan", "ieee8021ad", "sll", "null", "loop", "raw", "ppp", "pppoes", "chdlc", "ip",
+    "ipv6", "ipv6.fraghdr", "ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "icmp", "icmpv6", "udp", "tcp", "tls",
+    "sip", "rtp", "rtcp",
+)  # fmt: skip
+ONLY = ("-n", "--only-protocols", ",".join(_ON_THE_WAY), "--enable-heuristic", "rtp_udp")
 _EACH_TAP = ".MI"  # a conversation to each interface: else the same segment, at a second tap, would be a repetition
 DISSECT = (
-    "-n", "--disable-protocol", "sdp", "--enable-heuristic", "rtp_udp",
-    "-T", "ek", "-J", "frame ip ipv6 udp tcp sip rtp rtcp",
+    *ONLY, "-T", "ek", "-J", "frame ip ipv6 udp tcp sip rtp rtcp",
     "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}",
 )  # fmt: skip
 

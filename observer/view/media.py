@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from observer.decode import captures
+from observer.decode import ONLY, captures
 from observer.topology import Topology
 from observer.view import schema
 from observer.view.lanes import CORE, Places
@@ -29,7 +29,7 @@ def streams(folder: Path, topology: Topology) -> list[schema.Media]:
 
 
 def _of(path: Path, topology: Topology) -> Iterator[schema.Media]:
-    command = [*PATIENT, "tshark", "-n", "-q", "-r", str(path), "--enable-heuristic", "rtp_udp", "-z", "rtp,streams"]
+    command = [*PATIENT, "tshark", "-q", "-r", str(path), *ONLY, "-z", "rtp,streams"]
     said = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", check=False).stdout
     if "0x" in said:
         yield from read(said.splitlines(), path.stem, topology, began(path))

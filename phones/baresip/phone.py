@@ -32,7 +32,7 @@ SENT_S = 1.0
 ESTABLISHED = "01"  # as /proc/net/tcp writes it
 REFRESH_S = int(os.environ.get("PHONE_REFRESH_S") or 20)  # see sipp_scenarios/phone.py
 
-# Ports for sound are SIPp's: of all others there are that tshark takes for something else (4500 is IPsec's).
+# Ports for sound are SIPp's.
 CONFIG = """\
 sip_listen {address}:5060
 net_interface {address}

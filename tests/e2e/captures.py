@@ -1,8 +1,9 @@
-"""Captures made by hand: UDP packets with whatever bytes in them, as somebody might bring or send them."""
+"""Captures made by hand: packets with whatever bytes in them, as somebody might bring or send them."""
 
 from __future__ import annotations
 
 import ipaddress
+import socket
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,17 +13,22 @@ Address = tuple[str, int]
 Packet = tuple[float, Address, Address, bytes]  # seconds since the epoch, from, to, what is in it
 
 
-def write(path: Path, packets: Iterable[Packet]) -> Path:
-    """Write a capture of Ethernet frames."""
-    path.write_bytes(HEADER + b"".join(_record(*packet) for packet in packets))
+def write(path: Path, packets: Iterable[Packet], transport: str = "udp") -> Path:
+    """Write a capture of Ethernet frames. Of "tcp" each packet is the first segment of its connection."""
+    path.write_bytes(HEADER + b"".join(_record(transport, *packet) for packet in packets))
     return path
 
 
-def _record(time: float, source: Address, destination: Address, payload: bytes) -> bytes:
-    udp = struct.pack(">HHHH", source[1], destination[1], 8 + len(payload), 0) + payload
+def _record(transport: str, time: float, source: Address, destination: Address, payload: bytes) -> bytes:
+    ports = struct.pack(">HH", source[1], destination[1])
+    if transport == "udp":
+        number, carried = socket.IPPROTO_UDP, ports + struct.pack(">HH", 8 + len(payload), 0) + payload
+    else:
+        # Sequence and acknowledgement 1, a header of five words, PSH and ACK (RFC 9293 §3.1).
+        number, carried = socket.IPPROTO_TCP, ports + struct.pack(">IIHHHH", 1, 1, 0x5018, 65_535, 0, 0) + payload
     ends = ipaddress.IPv4Address(source[0]).packed + ipaddress.IPv4Address(destination[0]).packed
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0) + ends
-    frame = bytes(12) + b"\x08\x00" + ip + udp
+    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(carried), 1, 0, 64, number, 0) + ends
+    frame = bytes(12) + b"\x08\x00" + ip + carried
     return struct.pack("<IIII", int(time), round(time % 1 * 1e6), len(frame), len(frame)) + frame
 
 
