@@ -32,6 +32,8 @@ DISSECT = (
     "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}",
 )  # fmt: skip
 
+_LINE_ENDS = {"0d:0a": 1, "0d:0a:0d:0a": 2}  # payloads
+
 Address = tuple[str, int]
 Layers = dict[str, Any]
 
@@ -70,6 +72,7 @@ class Sighting:
     body: str
     rtp: Rtp | None = None
     is_rtcp: bool = False
+    crlf: int = 0  # how many line ends it is, and nothing else: a keep-alive
 
     @property
     def is_media(self) -> bool:
@@ -140,7 +143,7 @@ def read(lines: Iterable[str], taps: Sequence[str]) -> Iterator[Sighting]:
 def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
     version = "ip" if "ip" in layers else "ipv6"
     ip = _all(layers[version])[0]
-    transport, ports = "", (0, 0)
+    transport, ports, crlf = "", (0, 0), 0
     messages: list[Layers] = []
     if not layers.keys() & {"icmp", "icmpv6"}:  # an ICMP error quotes what it complains about: that was not sent here
         transport = next((name for name in ("udp", "tcp") if name in layers), "")
@@ -148,6 +151,7 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
     if transport:
         carrier = _all(layers[transport])[0]
         ports = int(carrier[f"{transport}_{transport}_srcport"]), int(carrier[f"{transport}_{transport}_dstport"])
+        crlf = _LINE_ENDS.get(carrier.get(f"{transport}_{transport}_payload", ""), 0)
     frame = layers["frame"]
     for message in messages or [{}]:
         yield _sighting(
@@ -159,6 +163,7 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
             destination=(ip[f"{version}_{version}_dst"], ports[1]),
             rtp=_rtp(_all(layers["rtp"])[0]) if transport and "rtp" in layers else None,
             is_rtcp=bool(transport) and "rtcp" in layers,
+            crlf=crlf,
         )
 
 

@@ -52,12 +52,13 @@ class Journey:
 
 
 def tell(sightings: list[Sighting], topology: Topology) -> list[Journey]:
-    """Return the journeys of all SIP messages, in the order in which they began."""
+    """Return the journeys of all SIP messages, in the order in which they began; and of keep-alives that were given to
+    a call."""
     probed = {(address, SIP_PORT) for address in topology.reflectors}
     together: dict[tuple[object, ...], list[_Copy]] = defaultdict(list)
     for seen in sightings:
         # The probe sends SIP to the reflectors, to see whether the router reads it: that is nobody's call.
-        if seen.is_sip and not {seen.source, seen.destination} & probed:
+        if (seen.is_sip or (seen.crlf and seen.call_id)) and not {seen.source, seen.destination} & probed:
             _join(together[message(seen)], seen)
     journeys = [Journey(legs_of(copy.sightings, topology)) for copies in together.values() for copy in copies]
     return sorted(journeys, key=lambda journey: journey.first.time)

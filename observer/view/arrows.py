@@ -10,6 +10,7 @@ from observer.decode import Sighting
 from observer.story import Journey, Leg
 from observer.topology import Home
 from observer.view import explain, schema
+from observer.view.keepalives import METHOD
 from observer.view.lanes import PROXY, ROUTER, Places
 from observer.whereabouts import Surroundings, ends
 
@@ -30,7 +31,7 @@ def arrows(
         seen = journey.first
         of = (seen.cseq, "INVITE" if seen.method == "ACK" else seen.method, *seen.branches[-1:])
         copy = (*of, seen.method, seen.status, seen.source if seen.status == 100 else "")
-        copies[copy] = copies.get(copy, -1) + 1
+        copies[copy] = copies.get(copy, -1) + 1 if seen.is_sip else 0  # a keep-alive is never sent again
         losses = around.losses(journey) if seen.time <= settled else []
         lost = {id(loss.leg): loss.text for loss in losses}
         names = {id(leg): f"{number}.{place}" for place, leg in enumerate(journey.legs)}
@@ -85,7 +86,9 @@ def _explained(change: Change, leg: Leg, places: Places, home: Home | None) -> s
 
 
 def label(seen: Sighting) -> str:
-    """Return what stands on an arrow: INVITE bob; 180 Ringing (INVITE)."""
+    """Return what stands on an arrow: INVITE bob; 180 Ringing (INVITE); CRLF CRLF."""
+    if seen.crlf:
+        return " ".join([METHOD] * seen.crlf)
     if seen.is_request:
         user = re.match(r"sips?:([^@;]+)@", seen.request_uri)
         return f"{seen.method} {user[1]}" if user else seen.method
@@ -94,6 +97,8 @@ def label(seen: Sighting) -> str:
 
 def text(seen: Sighting) -> str:
     """Return the message as it was on the wire, each line ended by one character; a very long one is cut."""
+    if seen.crlf:
+        return label(seen)
     whole = "\n".join([seen.first_line, *seen.headers, "", seen.body.replace("\r\n", "\n")])
     if len(whole) > MOST_TEXT:
         whole = f"{whole[:MOST_TEXT]}\n… and {len(whole) - MOST_TEXT} characters more"

@@ -29,13 +29,15 @@ def call(journeys: Sequence[Journey], arrows: Sequence[schema.Arrow], nat: str) 
     lost = {arrow["journey"] for arrow in arrows if arrow["lost"]}
     heard = [journey.first for number, journey in enumerate(journeys, arrows[0]["journey"]) if number not in lost]
     state, status, up, down = progress(heard)
+    if first.crlf:
+        state = DONE
     if lost and state == TRYING:
         state = FAILED
     start, last = seen[0].time, seen[-1].time
     return {
-        "id": first.call_id, "method": first.method, "caller": caller, "callee": callee(first), "state": state,
-        "status": status, "start": start, "duration": (down or last) - up if up else last - start, "nat": nat,
-        "verdict": "", "arrows": [],
+        "id": first.call_id, "method": first.method, "caller": caller,
+        "callee": callee(first) or _reached(arrows), "state": state, "status": status, "start": start,
+        "duration": (down or last) - up if up else last - start, "nat": nat, "verdict": "", "arrows": [],
     }  # fmt: skip
 
 
@@ -66,6 +68,11 @@ def _answered(state: schema.State, method: str, answer: Sighting, up: float) -> 
     if answer.status < OK_BELOW:
         return (UP, up or answer.time) if method == "INVITE" else (DONE, up)
     return (ENDED if answer.status == CANCELLED else FAILED), up
+
+
+def _reached(arrows: Sequence[schema.Arrow]) -> str:
+    """Return where the first message came to."""
+    return [arrow["target"]["lane"] for arrow in arrows if arrow["journey"] == arrows[0]["journey"]][-1]
 
 
 def callee(first: Sighting) -> str:

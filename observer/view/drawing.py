@@ -89,7 +89,7 @@ def _row(row: Row, places: dict[str, Place], start: float, y: float) -> dict[str
         place = places.get(row.event["lane"])
         return made | {"kind": "event", "text": row.event["text"], "x": place.edges[-1] if place else GUTTER}
     if row.folded:
-        return made | {"kind": "event", "text": f"{row.folded} keep-alives (OPTIONS)", "x": float(GUTTER)}
+        return made | {"kind": "event", "text": row.kept, "x": float(GUTTER)}
     if row.stream:
         start_x, end_x = _x(row.stream[0]["origin"], places), _x(row.stream[-1]["target"], places)
         way = 1 if end_x >= start_x else -1

@@ -64,7 +64,7 @@ class Tshark:
         assert output is not None
         lines = (line.decode("utf-8", "backslashreplace") for line in output)
         for seen in read(lines, self._taps):
-            if seen.is_sip:
+            if seen.is_sip or seen.crlf:
                 self.found.put(seen)
 
 

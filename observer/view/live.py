@@ -18,6 +18,7 @@ from observer.story import tell
 from observer.topology import Topology
 from observer.view import media, schema
 from observer.view.feed import Feed
+from observer.view.keepalives import Flows
 from observer.view.model import Seen, document, one_call
 from observer.view.tail import Tail, has_media
 from observer.whereabouts import Surroundings
@@ -39,6 +40,7 @@ class Live:
         self._feed = Feed(KEYS)
         self._latest = _newest_run(room)
         self._tail = Tail(room / "captures", sorted(self._latest.glob("*.pcap")) if self._latest else ())
+        self._flows = Flows(topology)
         self._sightings: deque[Sighting] = deque(maxlen=MOST_SIGHTINGS)
         self._by_call: OrderedDict[str, list[Sighting]] = OrderedDict()
         self._numbers: dict[str, int] = {}  # of calls: so that their arrows keep their names
@@ -80,9 +82,9 @@ class Live:
     def _take(self, sightings: Iterable[Sighting], now: float) -> set[str]:
         reflectors = set(self._topology.reflectors)
         touched = set()
-        for seen in sightings:
-            if {seen.source[0], seen.destination[0]} & reflectors:
-                continue  # the probe's own
+        for seen in map(self._known, sightings):
+            if seen is None or {seen.source[0], seen.destination[0]} & reflectors:
+                continue  # of no flow, or the probe's own
             self._sightings.append(seen)
             known = self._by_call.setdefault(seen.call_id, [])
             if len(known) < MOST_OF_ONE:
@@ -96,6 +98,9 @@ class Live:
             touched.discard(oldest)
         return touched
 
+    def _known(self, seen: Sighting) -> Sighting | None:
+        return self._flows.marked(seen) if seen.crlf else seen
+
     def _tell(self, touched: Iterable[str], now: float) -> list[schema.Call]:
         seen = self._seen(now)
         around = Surroundings(self._topology, self._histories, seen.sightings)
@@ -106,6 +111,7 @@ class Live:
             journeys = tell(ordered, self._topology)
             if not journeys:
                 continue
+            self._flows.learn(journeys)
             told.append(one_call(journeys, seen, around, number * MOST_OF_ONE))
             self._calls[call] = told[-1]
             if self._unsettled.get(call, now + 1) <= now:

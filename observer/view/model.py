@@ -13,6 +13,7 @@ from observer.story import Journey, tell
 from observer.topology import Topology
 from observer.view import calls, routers, schema
 from observer.view.arrows import arrows
+from observer.view.keepalives import METHOD, Flows
 from observer.view.lanes import PROXY, Places
 from observer.whereabouts import Surroundings
 
@@ -37,10 +38,14 @@ class Seen:
     join: Callable[[list[Journey]], None] = lambda _: None  # what else is known of who made what
 
     def journeys(self) -> list[Journey]:
-        """Return what the sightings tell."""
+        """Return what the sightings tell: messages, and keep-alives after them."""
         told = tell(self.sightings, self.topology)
         self.join(told)
-        return told
+        flows = Flows(self.topology)
+        flows.learn(told)
+        kept_alive = tell([*filter(None, map(flows.marked, self.sightings))], self.topology)
+        self.join(kept_alive)
+        return told + kept_alive
 
 
 def view(seen: Seen) -> schema.View:
@@ -129,8 +134,8 @@ def _fail(drawn: Iterable[schema.Arrow], judged: Judged) -> None:
 
 
 def _is_keepalive(made: schema.Call, places: Places) -> bool:
-    """Say whether these are OPTIONS by which the proxy keeps a phone's mapping open."""
-    return made["method"] == "OPTIONS" and places.kind(made["caller"]) == PROXY
+    """Say whether these are line ends, or OPTIONS by which the proxy keeps a phone's mapping open."""
+    return made["method"] == METHOD or (made["method"] == "OPTIONS" and places.kind(made["caller"]) == PROXY)
 
 
 def _routers(seen: Seen) -> tuple[list[schema.Router], list[schema.Event]]:

@@ -27,7 +27,7 @@ class Row:
     time: float
     arrows: list[schema.Arrow] = field(default_factory=list)
     event: schema.Event | None = None
-    folded: int = 0  # how many keep-alives
+    folded: list[str] = field(default_factory=list)  # the methods of so many keep-alives
     stream: list[schema.Media] = field(default_factory=list)
     tag: int = 0  # which transaction, as they are numbered in this drawing
 
@@ -36,6 +36,11 @@ class Row:
         """What routers made of its addresses."""
         changes = [each for arrow in self.arrows if arrow["crossing"] for each in arrow["changes"]]
         return ", ".join(f"{each['before']} → {each['after']}" for each in changes if each["kind"] == "address")
+
+    @property
+    def kept(self) -> str:
+        """What is folded."""
+        return f"{len(self.folded)} keep-alives ({', '.join(sorted(set(self.folded)))})"
 
     @property
     def heard(self) -> str:
@@ -123,7 +128,7 @@ def _folded(found: Iterable[Row]) -> Iterator[Row]:
             last = None
             yield row
         elif last is None:
-            last = Row(row.time, folded=1)
+            last = Row(row.time, folded=[row.arrows[0]["method"]])
             yield last
         else:
-            last.folded += 1
+            last.folded.append(row.arrows[0]["method"])

@@ -36,7 +36,8 @@ def load(folder: Path) -> Seen:
     sightings = [
         seen
         for seen in decode(folder)
-        if not seen.is_sip or (about["began"] <= seen.time <= about["ended"] and seen.call_id in calls)
+        if (about["began"] <= seen.time <= about["ended"] and (seen.crlf or seen.call_id in calls))
+        or not (seen.is_sip or seen.crlf)
     ]
     histories, kinds = _histories(folder, topology)
     judged = json.loads((folder / "verdict.json").read_text())

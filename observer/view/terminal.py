@@ -56,7 +56,7 @@ class Pen:
         if row.event is not None:
             yield self.paint(DIM, f"{time}· {row.event['lane']}: {clean(row.event['text'])}")
         elif row.folded:
-            yield self.paint(DIM, f"{time}· {row.folded} keep-alives (OPTIONS)")
+            yield self.paint(DIM, f"{time}· {row.kept}")
         elif row.stream:
             ends = [row.stream[0]["origin"]["lane"], row.stream[-1]["target"]["lane"]]
             yield self.paint(DIM, time) + self._line(ends, clean(row.heard), "═", "▶", COLOURS[2])

@@ -84,6 +84,18 @@ def calls(count: int) -> list[Packet]:
     return found
 
 
+def line_ends(count: int) -> list[Packet]:
+    """Return so many keep-alives with their answers (RFC 5626 §3.5.1)."""
+    start = 1_700_000_100.0
+    return [
+        packet
+        for number in range(count)
+        for packet in (
+            (start + 25 * number, PHONE, SERVER, b"\r\n\r\n"), (start + 25 * number + 0.01, SERVER, PHONE, b"\r\n")
+        )
+    ]  # fmt: skip
+
+
 def through_router(packets: Iterable[Packet], ahead: float = 0.0) -> list[Packet]:
     """Return the same packets as they are outside a router, by a clock that is so many seconds ahead."""
     swap = {PHONE: ROUTER}

@@ -31,6 +31,18 @@ def test_two_captures_of_a_router_say_what_it_changed(command: Command, tmp_path
         assert "✗" not in done.stdout
 
 
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_line_ends_that_keep_a_mapping_open_are_told(command: Command, tmp_path: Path, transport: str) -> None:
+    packets = captures.calls(1)
+    lan = captures.write(tmp_path / "lan.pcap", packets + captures.line_ends(3), transport)
+    wan = captures.write(tmp_path / "wan.pcap", captures.through_router(packets + captures.line_ends(3)), transport)
+    for sides in ([lan], [lan, wan]):
+        done = command.run("ladder", *map(str, sides))
+        assert done.returncode == 0, done.stderr
+        assert "6 keep-alives (CRLF)" in done.stdout
+        assert "✗" not in done.stdout
+
+
 def test_what_a_router_did_not_pass_on_is_lost(command: Command, tmp_path: Path) -> None:
     packets = captures.calls(2)
     lan = captures.write(tmp_path / "lan.pcap", [packet for packet in packets if b"180 Ringing" not in packet[3]])

@@ -204,9 +204,9 @@ class Ladder {
   }
 
   fold(made, folded) {
-    const count = folded.length;
+    const count = folded.length, methods = [...new Set(folded.map((row) => row.arrows[0].method))].sort().join(", ");
     made.append(svg("text", { class: "fold label", x: this.gutter + 8, y: 19 },
-      `⋯ ${count} keep-alive${count > 1 ? "s" : ""} (OPTIONS), folded: click or k`));
+      `⋯ ${count} keep-alive${count > 1 ? "s" : ""} (${methods}), folded: click or k`));
   }
 
   media(made, media) {

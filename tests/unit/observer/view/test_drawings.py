@@ -45,7 +45,7 @@ def test_keep_alives_are_folded() -> None:
         options = lines("OPTIONS sip:alice@10.77.1.100 SIP/2.0", [via_proxy(str(number))], f"k{number}", "1 OPTIONS")
         wire.to_alice(options)
     found = rows(drawn(wire.sightings))
-    assert [row.folded for row in found] == [5]
+    assert [row.kept for row in found] == ["5 keep-alives (OPTIONS)"]
 
 
 def test_of_many_calls_the_first_are_drawn() -> None:
