@@ -7,7 +7,7 @@ import os
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,14 @@ from observer.story import tell
 from observer.topology import Topology
 from observer.view import media, schema
 from observer.view.feed import Feed
+from observer.view.heard import Heard
 from observer.view.keepalives import Flows
 from observer.view.model import Seen, document, one_call
-from observer.view.tail import Tail, has_media
+from observer.view.tail import Packet, Tail, has_media
 from observer.whereabouts import Surroundings
 
 KEYS = Path("/keys/proxy.keys")
+HELD_S = 0.25
 SETTLED_S = 1.0  # what was seen so long ago and went no further is lost
 ROUTER_S, ASK_S = 1.0, 2.0  # how often the routers are asked, and how long they may take
 MOST_CALLS, MOST_SIGHTINGS = 400, 12_000  # that are kept; of one call MOST_OF_ONE
@@ -41,6 +43,7 @@ class Live:
         self._latest = _newest_run(room)
         self._tail = Tail(room / "captures", sorted(self._latest.glob("*.pcap")) if self._latest else ())
         self._flows = Flows(topology)
+        self._held: deque[Sighting] = deque(maxlen=MOST_OF_ONE)
         self._sightings: deque[Sighting] = deque(maxlen=MOST_SIGHTINGS)
         self._by_call: OrderedDict[str, list[Sighting]] = OrderedDict()
         self._numbers: dict[str, int] = {}  # of calls: so that their arrows keep their names
@@ -52,19 +55,27 @@ class Live:
         self._judged: Mapping[str, Any] = _verdict(self._latest)
         self._media: list[schema.Media] = []
         self._has_media = threading.Event()
+        self._heard = Heard(topology, _judged_at(self._latest))
         if self._latest:
             threading.Thread(target=self._count_media, args=(self._latest,), daemon=True).start()
 
     def step(self) -> schema.View | None:
         """Take what has come; return a view in which there are only the calls that are new or other, or nothing."""
         now = time.time()
-        packets = [packet for packet in self._tail.packets() if not packet.is_media]  # what is heard is counted later
+        heard: list[Packet] = []
+        packets: list[Packet] = []
+        for packet in self._tail.packets():
+            (heard if packet.is_media else packets).append(packet)
         if packets:
             self._feed.feed(packets)
+        self._heard.add(heard)
+        self._heard.count(now)
         touched = self._take(self._feed.sightings(), now)
         touched |= {call for call, until in self._unsettled.items() if until <= now}
-        has_news = self._ask_routers(now) | self._look_for_verdict(touched) | self._has_media.is_set()
-        self._has_media.clear()
+        has_news = self._ask_routers(now) | self._look_for_verdict(touched)
+        for counted in (self._has_media, self._heard.news):
+            has_news |= counted.is_set()
+            counted.clear()
         if not touched and not has_news:
             return None
         told = self._tell(touched, now)
@@ -82,9 +93,9 @@ class Live:
     def _take(self, sightings: Iterable[Sighting], now: float) -> set[str]:
         reflectors = set(self._topology.reflectors)
         touched = set()
-        for seen in map(self._known, sightings):
-            if seen is None or {seen.source[0], seen.destination[0]} & reflectors:
-                continue  # of no flow, or the probe's own
+        for seen in self._known(sightings, now):
+            if {seen.source[0], seen.destination[0]} & reflectors:
+                continue  # the probe's own
             self._sightings.append(seen)
             known = self._by_call.setdefault(seen.call_id, [])
             if len(known) < MOST_OF_ONE:
@@ -98,8 +109,18 @@ class Live:
             touched.discard(oldest)
         return touched
 
-    def _known(self, seen: Sighting) -> Sighting | None:
-        return self._flows.marked(seen) if seen.crlf else seen
+    def _known(self, sightings: Iterable[Sighting], now: float) -> Iterator[Sighting]:
+        """Yield those of which it is known what they are of: a keep-alive may come together with the first message of
+        its flow, and is held back until that has been told."""
+        for seen in sightings:
+            if seen.crlf:
+                self._held.append(seen)
+            else:
+                yield seen
+        while self._held and self._held[0].time < now - HELD_S:
+            marked = self._flows.marked(self._held.popleft())
+            if marked is not None:
+                yield marked
 
     def _tell(self, touched: Iterable[str], now: float) -> list[schema.Call]:
         seen = self._seen(now)
@@ -120,9 +141,10 @@ class Live:
 
     def _seen(self, now: float) -> Seen:
         notes = [BUSY.format(self._feed.left_out)] if self._feed.left_out else []
+        notes += [self._heard.note] if self._heard.note else []
         return Seen(
             self._latest.name if self._latest else "", self._topology, list(self._sightings), self._histories,
-            self._kinds, self._judged, self._media, notes, live=True, settled=now - SETTLED_S,
+            self._kinds, self._judged, self._media + self._heard.streams, notes, live=True, settled=now - SETTLED_S,
         )  # fmt: skip
 
     def _ask_routers(self, now: float) -> bool:
@@ -144,8 +166,9 @@ class Live:
     def _count_media(self, folder: Path) -> None:
         """Count what was heard in a run: once, when it has ended."""
         found = media.streams(folder, self._topology) if any(map(has_media, folder.glob("*.pcap"))) else []
-        if found and folder == self._latest:
+        if folder == self._latest:
             self._media = found
+            self._heard.streams = []  # of this run: what is said of them now is what was captured
             self._has_media.set()
 
     def _look_for_verdict(self, touched: set[str]) -> bool:
@@ -154,6 +177,7 @@ class Live:
         if newest is None or newest == self._latest:
             return False
         self._latest, self._judged, self._media = newest, _verdict(newest), []
+        self._heard.forget(_judged_at(newest))
         threading.Thread(target=self._count_media, args=(newest,), daemon=True).start()
         times = {time for check in self._judged.get("checks", []) for _, time, _ in check.get("packets", [])}
         for call, sightings in self._by_call.items():
@@ -169,6 +193,13 @@ def _newest_run(room: Path) -> Path | None:
     except FileNotFoundError:
         return None
     return next((room / "out" / name for name in runs if (room / "out" / name / "verdict.json").exists()), None)
+
+
+def _judged_at(folder: Path | None) -> float:
+    try:
+        return (folder / "verdict.json").stat().st_mtime if folder else 0.0
+    except OSError:  # it was the oldest, and is gone
+        return time.time()
 
 
 def _verdict(folder: Path | None) -> Mapping[str, Any]:

@@ -11,6 +11,7 @@ from observer.decode import ONLY, captures
 from observer.topology import Topology
 from observer.view import schema
 from observer.view.lanes import CORE, Places
+from observer.view.tail import Packet, file
 
 PATIENT = ("nice", "-n", "19")  # a live page counts while calls go on: these come first
 # tshark -z rtp,streams: start, end, source, port, destination, port, SSRC, payload, packets, lost (percent), five more
@@ -28,11 +29,29 @@ def streams(folder: Path, topology: Topology) -> list[schema.Media]:
     return sorted(found, key=lambda media: media["start"])
 
 
+def of_packets(packets: Iterable[Packet], topology: Topology) -> list[schema.Media]:
+    """Return the streams in packets of all taps, in the order in which they began."""
+    by_tap: dict[str, list[Packet]] = {}
+    for packet in packets:
+        by_tap.setdefault(packet.tap, []).append(packet)
+    found = [
+        each
+        for tap, there in by_tap.items()
+        for each in read(_table("-", file(there)), tap, topology, there[0].time)
+    ]
+    return sorted(found, key=lambda media: media["start"])
+
+
 def _of(path: Path, topology: Topology) -> Iterator[schema.Media]:
-    command = [*PATIENT, "tshark", "-q", "-r", str(path), *ONLY, "-z", "rtp,streams"]
-    said = subprocess.run(command, capture_output=True, text=True, errors="backslashreplace", check=False).stdout
-    if "0x" in said:
-        yield from read(said.splitlines(), path.stem, topology, began(path))
+    lines = _table(str(path))
+    if any("0x" in line for line in lines):
+        yield from read(lines, path.stem, topology, began(path))
+
+
+def _table(source: str, given: bytes = b"") -> list[str]:
+    command = [*PATIENT, "tshark", "-q", "-r", source, *ONLY, "-z", "rtp,streams"]
+    said = subprocess.run(command, input=given, capture_output=True, check=False).stdout
+    return said.decode(errors="backslashreplace").splitlines()
 
 
 def read(lines: Iterable[str], tap: str, topology: Topology, zero: float) -> Iterator[schema.Media]:

@@ -82,7 +82,7 @@ def streams(view: schema.View) -> list[Row]:
     passing = {lane["name"] for lane in view["lanes"] if lane["kind"] in ("router", "proxy")}
     found: list[Row] = []
     for media in view["media"]:
-        row = next((row for row in reversed(found) if _goes_on(row.stream[-1], media, passing)), None)
+        row = next((row for row in reversed(found) if _goes_on(row.stream, media, passing)), None)
         if row is None:
             row = Row(media["start"])
             found.append(row)
@@ -90,11 +90,14 @@ def streams(view: schema.View) -> list[Row]:
     return found
 
 
-def _goes_on(last: schema.Media, media: schema.Media, passing: set[str]) -> bool:
+def _goes_on(stream: list[schema.Media], media: schema.Media, passing: set[str]) -> bool:
+    last = stream[-1]
     if last["ssrc"] != media["ssrc"] or media["start"] > last["end"] + 1:
         return False
     same = (last["source"], last["destination"]) == (media["source"], media["destination"])
-    return same or (last["target"]["lane"] == media["origin"]["lane"] and media["origin"]["lane"] in passing)
+    by = media["origin"]["lane"]
+    returns = media["target"]["lane"] in [each["origin"]["lane"] for each in stream]
+    return same or (last["target"]["lane"] == by and by in passing and not returns)
 
 
 def worth_drawing(view: schema.View) -> list[schema.Call]:

@@ -42,8 +42,13 @@ class Packet:
         data = self.data
         if data[12:14] != b"\x08\x00" or data[23:24] != b"\x11":
             return False
-        payload = 14 + (data[14] & 15) * 4 + 8
-        return len(data) > payload and data[payload] >> 6 == 2
+        payload = self.payload
+        return bool(payload) and payload[0] >> 6 == 2
+
+    @property
+    def payload(self) -> bytes:
+        """What UDP carries, by IPv4: the same at all taps."""
+        return self.data[14 + (self.data[14] & 15) * 4 + 8 :]
 
     @property
     def time(self) -> float:
@@ -175,6 +180,11 @@ def section() -> bytes:
 def interface() -> bytes:
     """Return the block that announces one more interface: they are numbered as they come."""
     return _block(_INTERFACE, struct.pack("<HHI", ETHERNET, 0, 0))
+
+
+def file(packets: Iterable[Packet]) -> bytes:
+    """Return a capture of one tap's packets."""
+    return b"".join([section(), interface(), *(block(packet, 0) for packet in packets)])
 
 
 def block(packet: Packet, number: int) -> bytes:

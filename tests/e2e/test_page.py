@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page, expect
 from labkit.settings import PAGE_PORT
 from tests.e2e import captures
 from tests.e2e.browser import DESK, PHONE, looking, shoot, started, texts, until, value
-from tests.e2e.lab import Command, Lab, Run, standing
+from tests.e2e.lab import SCRIPTS, Command, Lab, Run, standing
 from tests.unit.process import free_port
 
 pytestmark = pytest.mark.e2e
@@ -27,6 +27,7 @@ SOON_MS = 20_000
 WITHIN_S = 0.5  # from the packet to the arrow
 FRAME_MS = 16.7  # sixty a second
 MANY_CALLS = 200
+BANDS = "talks(view).map((band) => [band.taps[0].origin.lane, band.taps[band.taps.length - 1].target.lane])"
 LAGS = """() => {
   window.lags = [];
   const seen = new Set(), began = Date.now() / 1000, before = take;
@@ -122,6 +123,26 @@ def test_arrows_arrive_while_the_call_happens(lab: Lab, browser: Browser) -> Non
         read_the_forwarded_invite(page)
         filter_and_darken(page)
         shoot(page, "live-message")
+
+
+@pytest.mark.alone
+def test_sound_is_counted_while_it_is_heard_and_line_ends_are_folded(lab: Lab, browser: Browser) -> None:
+    script = (SCRIPTS / "keep_alive.py").read_text(encoding="utf-8")
+    with looking(browser, address(lab)) as page:
+        expect(page.locator("#live")).to_have_text("● live", timeout=SOON_MS)
+        caller = threading.Thread(target=lab.call, args=("--from", "alice", "--audio", "8"))
+        caller.start()
+        until(page, "view.media.length > 0")
+        assert caller.is_alive(), "the run was judged before anything was counted"
+        expect(page.locator("#ladder")).to_contain_text("RTP g711U", timeout=SOON_MS)
+        assert sorted(value(page, BANDS)) == [["alice", "bob"], ["bob", "alice"]]  # who both have one SSRC
+        proxy = lab.settings.values["PROXY_IP"]
+        assert lab.execute("alice", "python3", "-c", script, proxy) == "b'\\r\\n'\n"
+        until(page, "view.calls.some((call) => call.method === 'CRLF' && call.caller === 'alice')")
+        expect(page.locator("#ladder")).to_contain_text("keep-alives (CRLF), folded", timeout=SOON_MS)
+        shoot(page, "live-sound")
+        caller.join()
+        until(page, "view.media.some((media) => media.tap === 'bob' && media.packets > 200)")
 
 
 def test_the_router_is_on_the_same_time_line(lab: Lab, browser: Browser, run: Run) -> None:

@@ -58,7 +58,7 @@ function talks(view) {
   const found = [], open = new Map();
   const passing = new Set(view.lanes.filter((lane) => ["router", "proxy"].includes(lane.kind)).map((lane) => lane.name));
   for (const media of view.media) {
-    const known = (open.get(media.ssrc) || []).find((each) => goesOn(each.taps[each.taps.length - 1], media, passing));
+    const known = (open.get(media.ssrc) || []).find((each) => goesOn(each.taps, media, passing));
     if (known) { known.taps.push(media); continue; }
     const made = { start: media.start, taps: [media] };
     open.set(media.ssrc, [...(open.get(media.ssrc) || []), made]);
@@ -67,9 +67,11 @@ function talks(view) {
   return found;
 }
 
-function goesOn(last, media, passing) {
+function goesOn(taps, media, passing) {
+  const last = taps[taps.length - 1], by = media.origin.lane;
+  const returns = taps.some((each) => each.origin.lane === media.target.lane);
   const same = last.source === media.source && last.destination === media.destination;
-  return media.start <= last.end + 1 && (same || (last.target.lane === media.origin.lane && passing.has(media.origin.lane)));
+  return media.start <= last.end + 1 && (same || (last.target.lane === by && passing.has(by) && !returns));
 }
 
 function wrongs(row) {

@@ -7,7 +7,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
 from observer.view import drawing, mermaid, packets, schema, terminal
-from observer.view.rows import rows
+from observer.view.rows import rows, streams
 from tests.unit.observer.sightings import Wire, did, good_story, lines, via_alice, via_proxy
 from tests.unit.observer.view.views import arrow, drawn, judged
 
@@ -193,3 +193,30 @@ def test_a_packet_is_told_what_was_changed_in_it_and_why() -> None:
 def test_every_sighting_has_a_comment() -> None:
     view = judged(good_story())
     assert len(packets.comments(view)) == len(good_story())
+
+
+def test_what_both_say_with_one_ssrc_through_a_relay_are_two_streams() -> None:
+    ends = {
+        "alice": "10.77.1.100:40000", "nat": "198.51.100.20:50438", "proxy": "198.51.100.10:30000",
+        "bob": "198.51.100.200:40000",
+    }  # fmt: skip
+    heard = [
+        _media(tap, origin, target, ends, start)
+        for tap, origin, target, start in (
+            ("alice", "alice", "nat", 0.0), ("bob", "bob", "proxy", 0.0005), ("nat-wan", "nat", "proxy", 0.001),
+            ("proxy", "bob", "proxy", 0.0015), ("proxy", "nat", "proxy", 0.002), ("proxy", "proxy", "bob", 0.003),
+            ("proxy", "proxy", "nat", 0.004), ("nat-lan", "nat", "alice", 0.005), ("bob", "proxy", "bob", 0.006),
+        )
+    ]  # fmt: skip
+    view = drawn()
+    view["media"] = heard
+    told = [(row.stream[0]["origin"]["lane"], row.stream[-1]["target"]["lane"]) for row in streams(view)]
+    assert told == [("alice", "bob"), ("bob", "alice")]
+
+
+def _media(tap: str, origin: str, target: str, ends: dict[str, str], start: float) -> schema.Media:
+    return {
+        "tap": tap, "origin": {"lane": origin, "edge": 0}, "target": {"lane": target, "edge": 0},
+        "source": ends[origin], "destination": ends[target], "ssrc": "0x1", "payload": "g711U",
+        "start": start, "end": start + 1, "packets": 50, "lost": 0, "jitter": 0.0,
+    }  # fmt: skip
