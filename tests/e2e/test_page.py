@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 import subprocess
 import threading
@@ -136,6 +137,8 @@ def test_sound_is_counted_while_it_is_heard_and_line_ends_are_folded(lab: Lab, b
         assert caller.is_alive(), "the run was judged before anything was counted"
         expect(page.locator("#ladder")).to_contain_text("RTP g711U", timeout=SOON_MS)
         assert sorted(value(page, BANDS)) == [["alice", "bob"], ["bob", "alice"]]  # who both have one SSRC
+        lasting = page.locator("#list li", has_text="alice → bob").last.locator(".lasting")
+        expect(lasting).to_have_text(re.compile(r"\d(\.\d\d)? s"), timeout=SOON_MS)  # it is up, and gets older
         proxy = lab.settings.values["PROXY_IP"]
         assert lab.execute("alice", "python3", "-c", script, proxy) == "b'\\r\\n'\n"
         until(page, "view.calls.some((call) => call.method === 'CRLF' && call.caller === 'alice')")

@@ -20,6 +20,13 @@ function chooseCall() {
 
 function duration(seconds) { return seconds < 1 ? (seconds * 1000).toFixed(0) + " ms" : seconds < 10 ? seconds.toFixed(2) + " s" : seconds.toFixed(0) + " s"; }
 
+function isOpen(call) { return view.live && ["trying", "ringing", "up"].includes(call.state); }
+
+function lasting(call) {
+  const last = call.arrows[call.arrows.length - 1];
+  return duration(call.duration + (isOpen(call) && last ? Math.max(0, now() - last.time) : 0));
+}
+
 function stateWords(call) {
   const signs = { trying: "…", ringing: "◔", up: "●", ended: "■", failed: "✗", done: "✓" };
   return (signs[call.state] || "") + " " + call.state + (call.state === "failed" && call.status ? " " + call.status : "");
@@ -34,7 +41,7 @@ function callItem(call) {
   const made = html("li", { role: "option", "data-call": call.id, "aria-selected": state.call === call.id, title: plain(call.id) },
     html("div", { class: "top" }, html("span", { class: "who" }, who(call)), html("span", { class: "way" }, brief(call.method, 12))),
     html("div", { class: "sub" }, html("span", { class: wrong ? "bad" : call.verdict === "pass" ? "fine" : "" }, brief(stateWords(call), 34)),
-      html("span", {}, duration(call.duration)), ...(call.nat ? [html("span", {}, "NAT " + call.nat)] : [])));
+      html("span", { class: "lasting" }, lasting(call)), ...(call.nat ? [html("span", {}, "NAT " + call.nat)] : [])));
   return made;
 }
 
@@ -55,7 +62,7 @@ function showCalls() {
 
 function showLadder() {
   const picked = state.call === ALL ? shown : shown.filter((call) => call.id === state.call);
-  const only = state.call === ALL ? view : { ...view, events: near(picked), media: view.media.filter((media) => picked.some((call) => call.method === "INVITE" && media.start >= call.start && media.start <= call.start + call.duration + 60 && media.start <= call.arrows[call.arrows.length - 1].time)) };
+  const only = state.call === ALL ? view : { ...view, events: near(picked), media: view.media.filter((media) => picked.some((call) => call.method === "INVITE" && media.start >= call.start && (isOpen(call) || media.start <= call.arrows[call.arrows.length - 1].time))) };
   const rows = rowsOf(only, picked, state.unfolded);
   ladder.on = arrowOf(state.arrow);
   ladder.picked = rows.find((row) => row.arrows && row.arrows.some((arrow) => arrow.id === state.arrow)) || null;
@@ -202,6 +209,14 @@ function take(news) {
   if (follow) ladder.toEnd();
 }
 
+function tick() {
+  if (!state.arrow && view.routers.length) showDetail();
+  for (const call of shown.filter(isOpen)) {
+    const item = [...by("list").children].find((each) => each.dataset.call === call.id);
+    if (item) item.querySelector(".lasting").textContent = lasting(call);
+  }
+}
+
 function follow() {
   const chip = by("live");
   chip.hidden = false;
@@ -211,7 +226,7 @@ function follow() {
   source.addEventListener("error", () => say("wait", "◌ not connected"));
   source.addEventListener("whole", (event) => { view.calls = []; take(JSON.parse(event.data)); });
   source.addEventListener("news", (event) => take(JSON.parse(event.data)));
-  setInterval(() => { if (!state.arrow && view.routers.length && !document.hidden) showDetail(); }, 1000);
+  setInterval(() => { if (!document.hidden) tick(); }, 1000);
 }
 
 theme(remembered());
