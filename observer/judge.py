@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from observer import audio, checks, connections, consequence, ladder, story, unheard
+from observer import audio, checks, connections, consequence, ladder, newest, story, unheard
 from observer.case import Case, contacts_of_phones
 from observer.control import ROOM, Request, ask, serve, until_stopped
-from observer.decode import KEYS, Sighting, decode
+from observer.decode import KEYS, Sighting, captures, decode
 from observer.history import History
 from observer.topology import Topology, from_environment
 from observer.view import run
@@ -44,18 +44,23 @@ class Memory:
 
 
 def judge(request: Request, topology: Topology, without: str, memory: Memory) -> Request:
-    """Judge one run. In: {"run", "legs", "since"}; out: {"text", "exit_code", "folder", "verdict", "ladder"}.
+    """Judge one run. In: {"run", "legs", "began", "since"}; out: {"text", "exit_code", "folder", "verdict", "ladder"}.
 
     Adds to the memory. What was before `since` (Unix seconds), when the routers were others, is not of this run, nor is
-    what the proxy still repeats of calls of that time.
+    what the proxy still repeats of calls of that time. Where the taps have more than is judged at once, the newest part
+    is: it must reach back to when the run `began`.
     """
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
     ended = time.time()
     has_audio = any(leg.get("audio") for leg in request["legs"])
-    drops, deaf = cut(topology, folder, topology.phones if has_audio else ())
+    drops, deaf, whole_since = cut(topology, folder, topology.phones if has_audio else ())
     since = request.get("since", 0.0)
-    began, memory.cut_at = max(since, memory.cut_at), time.time()
+    kept_since = max(whole_since, newest.keep(captures(folder)))
+    if kept_since > request["began"]:
+        missing = kept_since - request["began"]
+        deaf.append(f"too much passed the taps: the first {missing:.1f} s of it are not judged")
+    began, memory.cut_at = max(since, kept_since, memory.cut_at), time.time()
     histories, silent = ask_routers(topology, folder, since)
     topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
     if PROXY_KEYS.exists():
@@ -96,20 +101,23 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     return {"text": text, "exit_code": code, "folder": folder.name, "verdict": verdict, "ladder": drawing}
 
 
-def cut(topology: Topology, folder: Path, phones: Sequence[str] = ()) -> tuple[dict[str, int], list[str]]:
-    """Have the taps put their captures into the folder, those at these phones too. Returns the kernel's drops by tap,
-    and which do not answer."""
+def cut(topology: Topology, folder: Path, phones: Sequence[str] = ()) -> tuple[dict[str, int], list[str], float]:
+    """Have the taps put their captures into the folder, those at these phones too.
 
-    def one(name: str) -> tuple[dict[str, int], str]:
+    Returns the kernel's drops by tap, which do not answer, and since when all have everything (`Tap.cut`).
+    """
+
+    def one(name: str) -> tuple[Request, str]:
         try:
-            return ask(name, {"folder": str(folder)})["drops"], ""
+            return ask(name, {"folder": str(folder)}), ""
         except (OSError, ValueError) as error:
-            return {}, f"{name} does not answer: {error}"
+            return {"drops": {}, "since": 0.0}, f"{name} does not answer: {error}"
 
     names = ("tap-proxy", "tap-core", *(f"tap-{name}" for name in (*[home.router for home in topology.homes], *phones)))
     with ThreadPoolExecutor(len(names)) as pool:  # each starts a program and ends one
         said = list(pool.map(one, names))
-    return {label: count for drops, _ in said for label, count in drops.items()}, [why for _, why in said if why]
+    drops = {label: count for answer, _ in said for label, count in answer["drops"].items()}
+    return drops, [why for _, why in said if why], max(answer["since"] for answer, _ in said)
 
 
 def within(sightings: list[Sighting], began: float, ended: float) -> list[Sighting]:

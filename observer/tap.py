@@ -125,6 +125,7 @@ class Tap:
         self._wanted = wanted
         self._interfaces: dict[str, str] = {}
         self._number = 0
+        self._since = 0.0  # what was before has been thrown away
         self._lock = threading.Lock()
         self._captures: dict[str, list[Capture]] = {label: [] for label in sides}  # the last one may be running
         self.look()
@@ -156,7 +157,8 @@ class Tap:
                     print(f"tap: {error}", flush=True)
 
     def cut(self, request: Request) -> Request:
-        """Put everything since the last cut into `folder`, and go on. Returns the kernel's drops by label."""
+        """Put everything since the last cut into `folder`, and go on. Returns the kernel's drops by label, and since
+        when (Unix seconds) everything is there: 0 unless something had to be thrown away."""
         folder = Path(request["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         self.look()
@@ -168,7 +170,7 @@ class Tap:
                 self._captures[label] = self._start(label)
                 drops[label] = sum(capture.end() for capture in old)
                 _join([capture.path for capture in old], folder / f"{label}.pcap")
-        return {"drops": drops}
+        return {"drops": drops, "since": self._since}
 
     def stay_small(self) -> None:
         """Throw captures away that nobody asked for, before they fill the disk; for ever."""
@@ -185,6 +187,7 @@ class Tap:
                 if sum(capture.path.stat().st_size for capture in captures) > MOST_BYTES:
                     print(f"tap: {label}: {MOST_BYTES >> 20} MiB that nobody asked for: thrown away", flush=True)
                     self._captures[label] = self._start(label)
+                    self._since = time.time()
                     for capture in captures:
                         capture.end()
                         capture.path.unlink()

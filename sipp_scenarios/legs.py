@@ -77,6 +77,7 @@ def _watch(asker: int, has_gone: threading.Event, legs: list[Leg], run: str) -> 
 def _converse(legs: list[Leg], run: str, before: Before, has_gone: threading.Event) -> Request:
     if has_gone.is_set():
         raise ConnectionAbortedError("who asked has gone")
+    first_asked = time.time()
     with ThreadPoolExecutor() as pool:  # every router by itself
         list(pool.map(_become, before.routers, before.routers.values()))
     since = time.time() if before.routers else 0.0
@@ -103,7 +104,7 @@ def _converse(legs: list[Leg], run: str, before: Before, has_gone: threading.Eve
         if leg.get("flow") in THIRD_ANSWERS:
             leg[THIRD] = _ask_third({"do": "finish", **request})
             _ask_third({"do": "leave"})
-    return ask("observer", {"run": run, "legs": begun, "since": since})
+    return ask("observer", {"run": run, "legs": begun, "began": since or first_asked, "since": since})
 
 
 def _become(home: str, kind: str) -> None:

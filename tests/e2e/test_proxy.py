@@ -75,7 +75,7 @@ def lab(standing: Standing) -> Lab:
 def see(lab: Lab) -> Run:
     """Return what the taps have seen since the last run, though no phone was asked to call."""
     run = f"{time.monotonic_ns():x}"
-    asking = f"from observer.control import ask; ask('observer', {{'run': '{run}', 'legs': []}})"
+    asking = f"from observer.control import ask; ask('observer', {{'run': '{run}', 'legs': [], 'began': 0}})"
     lab.execute("bob", "python3", "-c", asking)
     folder = evidence.fetch(lab.settings, run)
     assert folder is not None

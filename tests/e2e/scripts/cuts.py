@@ -18,6 +18,6 @@ def register() -> None:
 busy = threading.Thread(target=register)
 busy.start()
 for _ in range(int(count)):
-    print(ask("observer", {"run": f"{time.monotonic_ns():x}", "legs": []})["ladder"])
+    print(ask("observer", {"run": f"{time.monotonic_ns():x}", "legs": [], "began": 0})["ladder"])
 over.set()
 busy.join()

@@ -112,9 +112,10 @@ def test_a_router_that_is_dead_is_told_at_once(room: Path) -> None:
 
 
 def test_a_tap_that_is_dead_is_told_and_the_others_are_cut(room: Path) -> None:
-    serve(room, "tap-proxy", {"drops": {"proxy": 0}})
-    serve(room, "tap-nat", {"drops": {"nat-lan": 3}})
-    drops, deaf = cut(TOPOLOGY, room)
+    serve(room, "tap-proxy", {"drops": {"proxy": 0}, "since": 0.0})
+    serve(room, "tap-nat", {"drops": {"nat-lan": 3}, "since": 7.5})
+    drops, deaf, whole_since = cut(TOPOLOGY, room)
+    assert whole_since == 7.5
     assert drops == {"proxy": 0, "nat-lan": 3}
     assert len(deaf) == 1
     assert deaf[0].startswith("tap-core does not answer")
@@ -122,7 +123,7 @@ def test_a_tap_that_is_dead_is_told_and_the_others_are_cut(room: Path) -> None:
 
 def test_the_taps_at_the_phones_are_cut_where_somebody_was_to_be_heard(room: Path) -> None:
     for name in ("proxy", "core", "nat", "alice", "bob"):
-        serve(room, f"tap-{name}", {"drops": {name: 0}})
+        serve(room, f"tap-{name}", {"drops": {name: 0}, "since": 0.0})
     assert sorted(cut(TOPOLOGY, room)[0]) == ["core", "nat", "proxy"]
     assert sorted(cut(TOPOLOGY, room, TOPOLOGY.phones)[0]) == ["alice", "bob", "core", "nat", "proxy"]
 
