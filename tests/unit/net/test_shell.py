@@ -300,6 +300,7 @@ def test_the_timer_fires_for_what_is_due_first_and_again_for_what_comes_after() 
             ringing = await other.hear()
             other.answer(ringing, 180)
             assert [await phone.what(), await phone.what()] == ["100 INVITE", "180 INVITE"]
+            before = here.metric("retransmissions_total")  # on a busy machine carol's INVITE too was sent again
             phone.register("bob")
             await phone.hear()
             phone.invite("bob")
@@ -308,7 +309,7 @@ def test_the_timer_fires_for_what_is_due_first_and_again_for_what_comes_after() 
             while heard[-1] == "INVITE sip:bob":
                 heard.append(await phone.what())
             assert heard[-1] == "408 INVITE"
-            assert here.metric("retransmissions_total") == heard.count("INVITE sip:bob") - 1
+            assert here.metric("retransmissions_total") - before == heard.count("INVITE sip:bob") - 1
 
     run(test())
 
