@@ -191,11 +191,12 @@ class _Call:
 
 
 def _calls(case: Case) -> list[_Call]:
-    """Return the calls that were answered, with what was said and heard in each."""
+    """Return the calls of this run that were answered, with what was said and heard in each."""
     calls: dict[str, _Call] = {}
     for journey in case.journeys:
         first, sender = journey.first, case.sender(journey)
-        if first.method == "INVITE" and first.is_request and sender in case.topology.phones:
+        is_asked_for = first.time >= case.began and sender in case.topology.phones
+        if first.method == "INVITE" and first.is_request and is_asked_for:
             calls.setdefault(first.call_id, _Call(len(calls) + 1, first.call_id, sender, first.time, first.time))
         call = calls.get(first.call_id)
         if call is None:

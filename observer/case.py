@@ -47,6 +47,7 @@ class Case:
     histories: Mapping[str, History] = field(default_factory=dict)  # by the router's name
     silent: Mapping[str, str] = field(default_factory=dict)  # routers that did not answer, and what was seen of it
     earlier_contacts: Mapping[str, set[str]] = field(default_factory=dict)  # what the phones gave before this run
+    began: float = 0.0  # when phones were first asked, in Unix seconds: earlier calls are somebody else's
     around: Surroundings = field(init=False, repr=False)  # what it takes to say where a packet was lost
 
     def __post_init__(self) -> None:

@@ -82,6 +82,8 @@ def _type(line: str) -> str:
 
 
 def _header_changes(before: list[str], after: list[str]) -> list[Change]:
+    if before == after:
+        return []
     removed, added = [], []
     for line in difflib.ndiff(_one_via_a_line(before), _one_via_a_line(after)):
         if line.startswith("- "):

@@ -71,7 +71,7 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     journeys = story.tell(sightings, topology)
     case = Case(
         topology, journeys, sightings, request["legs"], _probes(topology), histories, silent,
-        {name: set(known) for name, known in memory.contacts.items()},
+        {name: set(known) for name, known in memory.contacts.items()}, request["began"],
     )  # fmt: skip
     for name, given in contacts_of_phones(journeys, topology).items():
         memory.contacts.setdefault(name, set()).update(given)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 # Between the home's router and its provider's, where there are two (RFC 6598; nat/rules/layers-2.sh).
@@ -177,6 +178,7 @@ def from_environment(environment: Mapping[str, str]) -> Topology:
     )
 
 
+@lru_cache(4096)
 def is_private(address: str) -> bool:
     """Say whether the Internet carries no packet to this address (RFC 1918, RFC 6598, link-local)."""
     return any(ipaddress.ip_address(address) in network for network in _PRIVATE)

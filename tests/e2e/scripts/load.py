@@ -1,6 +1,7 @@
-"""Run in Bob's container: `PORT CALLS RATE` has dave call carol, both SIPp, through the proxy at that port.
+"""Run in a phone's container: `PORT CALLS RATE` has dave call carol, both SIPp, through the proxy at that port.
 
-Prints what each of them counted, as JSON. With `register` instead of CALLS carol registers, and nobody calls.
+Prints what each of them counted, as JSON. With `register` instead of CALLS carol registers, and nobody calls; with
+`answer CALLS SECONDS` she answers, and with `place CALLS RATE` he calls: then the two may be in different containers.
 """
 
 import json
@@ -26,14 +27,28 @@ def start(scenario: str, port: int, me: str, peer: str, *arguments: str) -> Sipp
     return started
 
 
+def answering(calls: str, *more: str) -> Sipp:
+    """Start carol; return when she listens."""
+    callee = start("uas_call", CALLEE, "carol", "dave", "-l", calls, *more)
+    callee.listen()
+    return callee
+
+
+def placing(calls: str, rate: str) -> Sipp:
+    """Start dave."""
+    limits = ["-m", calls, "-l", calls, "-r", rate, "-d", str(TALK_MS)]
+    return start("uac_call", CALLER, "dave", "carol", *limits)
+
+
 if sys.argv[2] == "register":
     terms = ["-m", "1", "-key", "expires", "3600", "-key", "gone", ""]
     counts = {"carol": start("register", CALLEE, "carol", "dave", *terms).wait(END_S)}
+elif sys.argv[2] == "answer":
+    counts = {"carol": answering(sys.argv[3], "-m", sys.argv[3]).wait(float(sys.argv[4]))}
+elif sys.argv[2] == "place":
+    counts = {"dave": placing(*sys.argv[3:]).wait(int(sys.argv[3]) / int(sys.argv[4]) + END_S)}
 else:
     calls, rate = sys.argv[2:]
-    callee = start("uas_call", CALLEE, "carol", "dave", "-l", calls)
-    callee.listen()
-    limits = ["-m", calls, "-l", calls, "-r", rate, "-d", str(TALK_MS)]
-    caller = start("uac_call", CALLER, "dave", "carol", *limits)
+    callee, caller = answering(calls), placing(calls, rate)
     counts = {"dave": caller.wait(int(calls) / int(rate) + END_S), "carol": callee.stop()}
 print(json.dumps({name: asdict(each) for name, each in counts.items()}))

@@ -152,6 +152,16 @@ def test_of_two_calls_at_once_each_has_the_sound_that_comes_to_its_port() -> Non
     assert [len(one.heard) for one in audio.directions(together)] == [COUNT] * 4
 
 
+def test_a_call_from_before_the_run_is_not_judged() -> None:
+    """Whoever sat at a softphone called without a sound, and then the lab's phones were asked to."""
+    silent = [replace(seen, call_id="earlier") for seen in call()]
+    mine = [replace(seen, time=seen.time + 100) for seen in heard().sightings]
+    judged = case([*silent, *mine], [{**leg("alice", "bob"), "audio": True}])
+    assert [check.result for check in audio.checks(judged)] == ["fail", "fail"]
+    judged.began = mine[0].time
+    assert [check.result for check in audio.checks(judged)] == ["pass", "pass"]
+
+
 def moved(sightings: list[Sighting], ports: int) -> list[Sighting]:
     """Return a call whose sound goes between ports that are higher by so many."""
 
