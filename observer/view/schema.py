@@ -77,7 +77,7 @@ class Arrow(TypedDict):
     source: Annotated[str, "ADDRESS:PORT"]
     destination: Annotated[str, "ADDRESS:PORT"]
     label: Annotated[str, "method and user, or status and method"]
-    method: Annotated[str, "of the request, or of the request that is answered"]
+    method: Annotated[str, "of the request, or of the request that is answered; `CRLF` of line ends alone"]
     status: Annotated[int, "0: a request"]
     transaction: Annotated[int, "the same for a request and its answers; from 0 in each call"]
     copy: Annotated[int, "0; 1 and more for what is sent again"]
@@ -93,10 +93,10 @@ class Arrow(TypedDict):
 
 
 class Call(TypedDict):
-    """All messages with one Call-ID."""
+    """All messages with one Call-ID, or all keep-alives of line ends (RFC 5626 §3.5.1) of one flow."""
 
-    id: Annotated[str, "the Call-ID"]
-    method: Annotated[str, "of its first request"]
+    id: Annotated[str, "the Call-ID; of line ends alone, the two ends of their flow"]
+    method: Annotated[str, "of its first request, or `CRLF`"]
     caller: Annotated[str, "the lane that sent it"]
     callee: Annotated[str, "whom it is for: a user, or a host"]
     state: Annotated[State, "how far it came; `done` is what is no INVITE and was answered"]
