@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import subprocess
 from collections.abc import Sequence
 
@@ -25,6 +26,7 @@ _DPKG = [f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "
 
 def ensure(settings: Settings) -> None:
     """Make sure that base and images are there; sets BASE_IMAGE and LAB_TAG. Raises Mistake."""
+    require_readable()
     settings.values["BASE_IMAGE"] = ensure_base(settings.values.get("BASE_IMAGE"))
     settings.values["LAB_TAG"] = fingerprint(settings.values["BASE_IMAGE"])
     names = [f"sip-nat-lab/{name}:{settings.values['LAB_TAG']}" for name in NAMES]
@@ -59,6 +61,22 @@ def ensure_base(wanted: str | None) -> str:
         _make_base()
     remember("BASE_IMAGE", OWN_BASE)
     return OWN_BASE
+
+
+def require_readable(sources: Sequence[str] = SOURCES) -> None:
+    """Containers run as other users than who has cloned this (under `umask 077`, say), and must read it.
+
+    Raises Mistake.
+    """
+    for source in sources:
+        path = ROOT / source
+        for each in (path, *path.rglob("*")):
+            wanted = stat.S_IROTH | stat.S_IXOTH if each.is_dir() else stat.S_IROTH
+            if each.stat().st_mode & wanted != wanted and "__pycache__" not in each.parts:
+                raise Mistake(
+                    f"{each.relative_to(ROOT)}: only its owner may read it, and the containers run as other users; "
+                    f"do: chmod -R go+rX {' '.join(sources)}"
+                )
 
 
 def fingerprint(base: str, sources: Sequence[str] = SOURCES) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from labkit import images
+from labkit.outcome import Mistake
 
 
 @pytest.fixture
@@ -64,3 +65,15 @@ def test_what_python_leaves_behind_and_what_no_image_holds_does_not(root: Path) 
 def test_every_source_exists() -> None:
     here = Path(__file__).parents[3]
     assert [source for source in images.SOURCES if not (here / source).exists()] == []
+
+
+def test_what_others_may_not_read_is_refused_before_anything_is_built(root: Path) -> None:
+    sources = ("proxy", "compose.yaml")
+    images.require_readable(sources)
+    for path, mode in ((root / "proxy" / "engine.py", 0o600), (root / "proxy", 0o700), (root / "compose.yaml", 0o640)):
+        usual = path.stat().st_mode
+        path.chmod(mode)
+        with pytest.raises(Mistake, match=rf"{path.name}: only its owner.*chmod -R go\+rX proxy compose\.yaml"):
+            images.require_readable(sources)
+        path.chmod(usual)
+    images.require_readable(sources)
