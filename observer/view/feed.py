@@ -21,7 +21,7 @@ from observer.view.tail import Packet, block, interface, section
 
 MOST_A_SECOND = 400  # packets with a message in them, in the long run: a quarter of what a core dissects
 BURST = 2000
-MOST_FED = 60_000  # packets: then another one takes its place, for it remembers what it was fed
+MOST_FED = 30_000  # packets: then another one takes its place, for it remembers what it was fed, 2 kB of each
 _CALL_ID = re.compile(rb"\r\n(?:Call-ID|i)[ \t]*:[ \t]*([^\r\n]+)", re.IGNORECASE)
 _SPARSE = 64  # at the worst one call of so many is shown
 

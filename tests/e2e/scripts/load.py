@@ -1,12 +1,14 @@
 """Run in a phone's container: `PORT CALLS RATE` has dave call carol, both SIPp, through the proxy at that port.
 
 Prints what each of them counted, as JSON. With `register` instead of CALLS carol registers, and nobody calls; with
-`answer CALLS SECONDS` she answers, and with `place CALLS RATE` he calls: then the two may be in different containers.
+`answer CALLS` she answers until /tmp/answered is there, and with `place CALLS RATE` he calls: then the two may be in
+different containers. (SIPp's own limit would count the proxy's OPTIONS to her as calls.)
 """
 
 import json
 import secrets
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from sipp_scenarios.sipp import Sipp
 
 CALLER, CALLEE = 5092, 5093  # Bob himself waits on 5060
 TALK_MS = 200
+ANSWERED = Path("/tmp/answered")
 END_S = 20.0  # longer than all waits of a scenario together
 
 
@@ -27,9 +30,9 @@ def start(scenario: str, port: int, me: str, peer: str, *arguments: str) -> Sipp
     return started
 
 
-def answering(calls: str, *more: str) -> Sipp:
+def answering(calls: str) -> Sipp:
     """Start carol; return when she listens."""
-    callee = start("uas_call", CALLEE, "carol", "dave", "-l", calls, *more)
+    callee = start("uas_call", CALLEE, "carol", "dave", "-l", calls)
     callee.listen()
     return callee
 
@@ -44,7 +47,11 @@ if sys.argv[2] == "register":
     terms = ["-m", "1", "-key", "expires", "3600", "-key", "gone", ""]
     counts = {"carol": start("register", CALLEE, "carol", "dave", *terms).wait(END_S)}
 elif sys.argv[2] == "answer":
-    counts = {"carol": answering(sys.argv[3], "-m", sys.argv[3]).wait(float(sys.argv[4]))}
+    callee = answering(sys.argv[3])
+    while not ANSWERED.exists():
+        time.sleep(0.1)  # pacing of a poll: whoever waits for us has a deadline
+    ANSWERED.unlink()
+    counts = {"carol": callee.stop()}
 elif sys.argv[2] == "place":
     counts = {"dave": placing(*sys.argv[3:]).wait(int(sys.argv[3]) / int(sys.argv[4]) + END_S)}
 else:
