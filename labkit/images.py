@@ -10,6 +10,7 @@ import os
 import stat
 import subprocess
 from collections.abc import Sequence
+from pathlib import Path
 
 from labkit import engine, progress
 from labkit.outcome import Mistake, say
@@ -70,7 +71,7 @@ def require_readable(sources: Sequence[str] = SOURCES) -> None:
     """
     for source in sources:
         path = ROOT / source
-        for each in (path, *path.rglob("*")):
+        for each in filter(Path.exists, (path, *path.rglob("*"))):  # an editor's lock is a link that leads nowhere
             wanted = stat.S_IROTH | stat.S_IXOTH if each.is_dir() else stat.S_IROTH
             if each.stat().st_mode & wanted != wanted and "__pycache__" not in each.parts:
                 raise Mistake(

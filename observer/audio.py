@@ -174,6 +174,7 @@ class _Call:
     caller: str
     began: float
     ended: float
+    is_ours: bool  # of this run
     named: dict[str, Address] = field(default_factory=dict)  # phone -> where it wants to be sent to, in its own words
     told: dict[str, Address] = field(default_factory=dict)  # phone -> where it was told to send to
     said: dict[str, list[Sighting]] = field(default_factory=dict)
@@ -191,13 +192,16 @@ class _Call:
 
 
 def _calls(case: Case) -> list[_Call]:
-    """Return the calls of this run that were answered, with what was said and heard in each."""
+    """Return the calls of this run that were answered, with what was said and heard in each.
+
+    Sound of other calls, which somebody else placed before and which may be up still, is those calls' own.
+    """
     calls: dict[str, _Call] = {}
     for journey in case.journeys:
         first, sender = journey.first, case.sender(journey)
-        is_asked_for = first.time >= case.began and sender in case.topology.phones
-        if first.method == "INVITE" and first.is_request and is_asked_for:
-            calls.setdefault(first.call_id, _Call(len(calls) + 1, first.call_id, sender, first.time, first.time))
+        if first.method == "INVITE" and first.is_request and sender in case.topology.phones:
+            is_ours = first.time >= case.began and not _is_within_dialog(first)
+            calls.setdefault(first.call_id, _Call(0, first.call_id, sender, first.time, first.time, is_ours))
         call = calls.get(first.call_id)
         if call is None:
             continue
@@ -212,7 +216,15 @@ def _calls(case: Case) -> list[_Call]:
     for seen in case.sightings:
         if seen.rtp and seen.tap in case.topology.phones:
             _give(case, found, seen)
-    return found
+    ours = [call for call in found if call.is_ours]
+    for number, call in enumerate(ours, 1):
+        call.number = number
+    return ours
+
+
+def _is_within_dialog(request: Sighting) -> bool:
+    """Say whether its To has a tag (RFC 3261 §12.2)."""
+    return any(re.match(r"(?:to|t)\s*:.*;\s*tag\s*=", line, re.IGNORECASE) for line in request.headers)
 
 
 def _give(case: Case, calls: list[_Call], seen: Sighting) -> None:

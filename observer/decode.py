@@ -18,19 +18,21 @@ KEYS = "tls.keys"  # in a run's folder: the secrets of its TLS connections, as W
 
 # Of tshark's 3,000 protocols some 250 claim ports: to them a call that comes from 2427 is MGCP, and sound at 30030
 # often a mirror of Juniper's. A router, and a relay, may give out any port, so what is not listed here is not looked
-# for. What claims ports of its own stays out (HTTP, SCTP, GRE, MPLS, LLC), and so does SDP: with it tshark takes for
-# sound whatever goes where sound was promised.
+# for, and what claims ports of its own is not listed (HTTP, SCTP, GRE, MPLS, VXLAN, LLC).
 _ON_THE_WAY = (
-    "frame", "eth", "ethertype", "vlan", "ieee8021ad", "sll", "null", "loop", "raw", "ppp", "pppoes", "chdlc", "ip",
-    "ipv6", "ipv6.fraghdr", "ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "icmp", "icmpv6", "udp", "tcp", "tls",
-    "sip", "rtp", "rtcp",
+    "frame", "eth", "ethertype", "vlan", "ieee8021ad", "sll", "null", "loop", "raw", "ppp", "pppoes", "chdlc", "nflog",
+    "pflog", "ip", "ah", "ipv6", "ipv6.fraghdr", "ipv6.hopopts", "ipv6.dstopts", "ipv6.routing", "icmp", "icmpv6",
+    "udp", "tcp", "tls", "sip", "rtp", "rtcp",
 )  # fmt: skip
 ONLY = ("-n", "--only-protocols", ",".join(_ON_THE_WAY), "--enable-heuristic", "rtp_udp")
 _EACH_TAP = ".MI"  # a conversation to each interface: else the same segment, at a second tap, would be a repetition
-DISSECT = (
-    *ONLY, "-T", "ek", "-J", "frame ip ipv6 udp tcp sip rtp rtcp",
+_TELL = (
+    "-T", "ek", "-J", "frame ip ipv6 udp tcp sip rtp rtcp",
     "-o", f"protocols.conversation_deinterlacing_key:{_EACH_TAP}",
 )  # fmt: skip
+DISSECT = (*ONLY, *_TELL)
+# For captures in which SIP is wrapped in something else: tunnels, mirrored ports, the air.
+DISSECT_ALL = ("-n", "--enable-heuristic", "rtp_udp", *_TELL)
 
 _LINE_ENDS = {"0d:0a": 1, "0d:0a:0d:0a": 2}  # payloads
 
@@ -90,7 +92,7 @@ class Sighting:
         return self.is_sip and self.status == 0
 
 
-def decode(folder: Path) -> list[Sighting]:
+def decode(folder: Path, dissect: Sequence[str] = DISSECT) -> list[Sighting]:
     """Return what is in `<tap>.pcap` in a folder, in the order of time. Raises CalledProcessError.
 
     KEYS, if it is there, opens TLS.
@@ -102,7 +104,7 @@ def decode(folder: Path) -> list[Sighting]:
     # -a: one after the other. In the order of time, fragments of one packet at two taps would be taken for each other.
     command = ["mergecap", "-a", "-I", "none", "-w", str(merged), *map(str, files)]
     subprocess.run(command, check=True, capture_output=True)
-    command = ["tshark", "-r", str(merged), *DISSECT]
+    command = ["tshark", "-r", str(merged), *dissect]
     if (folder / KEYS).exists():
         command += ["-o", f"tls.keylog_file:{folder / KEYS}"]
     try:
@@ -151,7 +153,7 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
     if transport:
         carrier = _all(layers[transport])[0]
         ports = int(carrier[f"{transport}_{transport}_srcport"]), int(carrier[f"{transport}_{transport}_dstport"])
-        crlf = _LINE_ENDS.get(carrier.get(f"{transport}_{transport}_payload", ""), 0)
+        crlf = 0 if messages else _LINE_ENDS.get(carrier.get(f"{transport}_{transport}_payload", ""), 0)
     frame = layers["frame"]
     for message in messages or [{}]:
         yield _sighting(
@@ -161,13 +163,16 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
             transport="tls" if "tls" in layers else transport,
             source=(ip[f"{version}_{version}_src"], ports[0]),
             destination=(ip[f"{version}_{version}_dst"], ports[1]),
-            rtp=_rtp(_all(layers["rtp"])[0]) if transport and "rtp" in layers else None,
+            rtp=_rtp(layers) if transport else None,
             is_rtcp=bool(transport) and "rtcp" in layers,
             crlf=crlf,
         )
 
 
-def _rtp(layer: Layers) -> Rtp:
+def _rtp(layers: Layers) -> Rtp | None:
+    layer: Layers = next(iter(_all(layers.get("rtp"))), {})
+    if "rtp_rtp_seq" not in layer:  # where SDP promised sound, and something else came
+        return None
     named = ("ssrc", "seq", "timestamp", "p_type", "payload")
     ssrc, sequence, timestamp, payload_type, payload = (layer.get(f"rtp_rtp_{name}", "") for name in named)
     return Rtp(ssrc, int(sequence), int(timestamp), int(payload_type), bytes.fromhex(payload.replace(":", "")))

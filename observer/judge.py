@@ -47,8 +47,8 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     """Judge one run. In: {"run", "legs", "began", "since"}; out: {"text", "exit_code", "folder", "verdict", "ladder"}.
 
     Adds to the memory. What was before `since` (Unix seconds), when the routers were others, is not of this run, nor is
-    what the proxy still repeats of calls of that time. Where the taps have more than is judged at once, the newest part
-    is: it must reach back to when the run `began`.
+    what the proxy still repeats of calls of that time. Where the taps have more than is judged at once, what was before
+    the run `began` is left out, the oldest first.
     """
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
@@ -56,11 +56,12 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     has_audio = any(leg.get("audio") for leg in request["legs"])
     drops, deaf, whole_since = cut(topology, folder, topology.phones if has_audio else ())
     since = request.get("since", 0.0)
-    kept_since = max(whole_since, newest.keep(captures(folder)))
-    if kept_since > request["began"]:
-        missing = kept_since - request["began"]
-        deaf.append(f"too much passed the taps: the first {missing:.1f} s of it are not judged")
-    began, memory.cut_at = max(since, kept_since, memory.cut_at), time.time()
+    if whole_since > request["began"]:
+        missing = whole_since - request["began"]
+        deaf.append(f"too much passed the taps: what the first {missing:.1f} s were is not known any more")
+    # Where TLS is spoken nothing is left out: no connection can be read without its beginning.
+    kept_since = 0.0 if PROXY_KEYS.exists() else newest.keep(captures(folder), request["began"])
+    began, memory.cut_at = max(since, whole_since, kept_since, memory.cut_at), time.time()
     histories, silent = ask_routers(topology, folder, since)
     topology = topology.with_profiles({router: history.profile for router, history in histories.items()})
     if PROXY_KEYS.exists():

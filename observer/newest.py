@@ -5,6 +5,7 @@ A lab may have carried calls for long that nobody asked for: the next run is not
 
 from __future__ import annotations
 
+import math
 import mmap
 import shutil
 import struct
@@ -28,6 +29,8 @@ class _Index:
     size: int = 0
 
     def __post_init__(self) -> None:
+        if self.path.stat().st_size < _HEADER:  # nothing can be mapped of an empty file
+            return
         with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as whole:
             self.size, at = len(whole), _HEADER
             while at + _RECORD.size <= self.size:
@@ -43,6 +46,8 @@ class _Index:
 
     def shorten(self, since: float) -> None:
         """Leave what is as new as that."""
+        if not self.size:
+            return
         newer = self.path.with_suffix(".newer")
         with self.path.open("rb") as old, newer.open("wb") as new:
             new.write(old.read(_HEADER))
@@ -51,15 +56,18 @@ class _Index:
         newer.replace(self.path)
 
 
-def keep(captures: Sequence[Path], most_bytes: int = MOST_BYTES) -> float:
-    """Shorten captures until they fit, all together. Returns when they begin now, in seconds since the epoch; 0 where
-    they fitted."""
+def keep(captures: Sequence[Path], wanted: float = math.inf, most_bytes: int = MOST_BYTES) -> float:
+    """Shorten captures until they fit, all together, but never by what is `wanted`: what is as new as that.
+
+    Times are in seconds since the epoch. Returns when the captures begin now; 0 where they fitted.
+    """
     if sum(path.stat().st_size for path in captures) <= most_bytes:
         return 0.0
     found = [_Index(path) for path in captures]
     moments = sorted({round(time, 1) for index in found for time in index.times})
     fits = bisect_left(moments, 1, key=lambda since: sum(each.size - each.place(since) for each in found) <= most_bytes)
     since = moments[fits] if fits < len(moments) else moments[-1] + 1.0
+    since = min(since, wanted)
     for index in found:
         index.shorten(since)
     return since

@@ -32,7 +32,8 @@ def arrows(
         of = (seen.cseq, "INVITE" if seen.method == "ACK" else seen.method, *seen.branches[-1:])
         copy = (*of, seen.method, seen.status, seen.source if seen.status == 100 else "")
         copies[copy] = copies.get(copy, -1) + 1 if seen.is_sip else 0  # a keep-alive is never sent again
-        losses = around.losses(journey) if seen.time <= settled else []
+        # Whether line ends were passed on nobody can say: by a new port of the router they are any flow's.
+        losses = around.losses(journey) if seen.time <= settled and not seen.crlf else []
         lost = {id(loss.leg): loss.text for loss in losses}
         names = {id(leg): f"{number}.{place}" for place, leg in enumerate(journey.legs)}
         for leg in journey.legs:

@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     if "STDIN_HELD" in os.environ:
         threading.Thread(target=_until_left_alone, daemon=True).start()
     topology = from_environment(os.environ)
-    live = Live(topology)
+    live = Live(topology, has_sound=False)
     began = time.time()
     pen = terminal.Pen(Places(topology).lanes(()), began, "colour" in more, int(columns))
     print("\n".join(pen.head()), flush=True)

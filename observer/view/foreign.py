@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from observer.decode import Sighting, decode
+from observer.decode import DISSECT_ALL, Sighting, decode
 from observer.story import Journey
 from observer.topology import Home, Topology, is_private
 from observer.view import media, schema
@@ -34,6 +34,11 @@ class Side:
 
     name: str
     sightings: list[Sighting]
+
+    @property
+    def has_sip(self) -> bool:
+        """Say whether there is any SIP in it."""
+        return any(seen.is_sip for seen in self.sightings)
 
     @property
     def span(self) -> tuple[float, float]:
@@ -69,12 +74,20 @@ def load(folder: Path, names: Sequence[str]) -> schema.View:
 
 
 def _sides(folder: Path, names: Sequence[str]) -> list[Side]:
-    found = decode(folder)
-    sides = [Side(name, [seen for seen in found if seen.tap == str(number)]) for number, name in enumerate(names)]
+    sides = _sides_of(decode(folder), names)
+    if not all(side.has_sip for side in sides):
+        sides = _sides_of(decode(folder, DISSECT_ALL), names)
     for side in sides:
-        if not any(seen.is_sip for seen in side.sightings):
+        if not side.has_sip:
             raise NoCapture(f"{side.name}: there is no SIP in it")
     return sides
+
+
+def _sides_of(found: Iterable[Sighting], names: Sequence[str]) -> list[Side]:
+    by_tap: dict[str, list[Sighting]] = {str(number): [] for number in range(len(names))}
+    for seen in found:
+        by_tap[seen.tap].append(seen)
+    return [Side(name, seen) for name, seen in zip(names, by_tap.values(), strict=True)]
 
 
 def _one(folder: Path, side: Side) -> Seen:

@@ -41,8 +41,8 @@ class Heard:
             self._packets += new
             if len(self._packets) > MOST:
                 self._packets = newer(self._packets, sorted(each.time for each in self._packets)[MOST // 2])
-                spanned = max(each.time for each in self._packets) - min(each.time for each in self._packets)
-                self.note = TOO_MANY.format(spanned)
+                times = [each.time for each in self._packets]
+                self.note = TOO_MANY.format(max(times, default=0.0) - min(times, default=0.0))
 
     def forget(self, until: float) -> None:
         """A run was judged, and its sound will be counted whole: what comes later is of the next one."""

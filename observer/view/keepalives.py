@@ -6,7 +6,7 @@ passed there; of a flow in which there was no SIP nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,7 +18,7 @@ METHOD: Final = "CRLF"
 
 MOST = 10_000  # flows, and ports, that are remembered; then they are learnt anew
 
-End = tuple[str, str, int]  # transport, lane, port
+End = tuple[str, str, str, int]  # transport, the network (empty for the Internet), address, port
 
 
 class Flows:
@@ -28,12 +28,13 @@ class Flows:
         self._topology = topology
         self._inner: dict[End, End] = {}
         self._known: set[frozenset[End]] = set()
+        self._names: dict[End, str] = {}
 
     def learn(self, journeys: Iterable[Journey]) -> None:
-        """Take note of the ways that messages went."""
-        if max(len(self._inner), len(self._known)) > MOST:
-            self._inner.clear()
-            self._known.clear()
+        """Take note of the ways that messages went; what is learnt later is what counts."""
+        if max(len(self._inner), len(self._known), len(self._names)) > MOST:
+            for kept in (self._inner, self._known, self._names):
+                kept.clear()
         for journey in journeys:
             for leg in journey.legs:
                 if leg.before is not None and self._topology.behind(leg.by):
@@ -54,8 +55,24 @@ class Flows:
         source, destination = ends = self._ends(seen)
         if frozenset(ends) not in self._known:
             return None
-        name = f"keep-alive {' — '.join(sorted((_text(source), _text(destination))))} ({seen.transport})"
-        return replace(seen, call_id=name, method=METHOD, branches=[f"{_text(source)} {seen.crlf}"])
+        names = [self._names[end] for end in (source, destination)]
+        name = f"keep-alive {' — '.join(sorted(names))} ({seen.transport})"
+        return replace(seen, call_id=name, method=METHOD, branches=[f"{names[0]} {seen.crlf}"])
+
+    def in_order(self, journeys: Sequence[Journey], sightings: Iterable[Sighting]) -> list[Sighting]:
+        """Return the keep-alives among these sightings, marked: each by what had been learnt by then, or was first."""
+        self.learn(reversed(journeys))
+        told = iter(sorted(journeys, key=lambda journey: journey.first.time))
+        following = next(told, None)
+        found = []
+        for seen in sightings:
+            while following is not None and following.first.time <= seen.time:
+                self.learn([following])
+                following = next(told, None)
+            marked = self.marked(seen)
+            if marked is not None:
+                found.append(marked)
+        return found
 
     def _ends(self, seen: Sighting) -> tuple[End, End]:
         return self._innermost(self._end(seen, seen.source)), self._innermost(self._end(seen, seen.destination))
@@ -68,8 +85,10 @@ class Flows:
         return end
 
     def _end(self, seen: Sighting, address: Address) -> End:
-        return seen.transport, self._topology.name(address[0], seen.tap), address[1]
-
-
-def _text(end: End) -> str:
-    return f"{end[1]}:{end[2]}"
+        """Return who this is, for everybody: two homes may have the same private addresses."""
+        home = self._topology.home_at(seen.tap)
+        is_inside = home is not None and seen.tap != home.wan_tap and self._topology.is_private(address[0])
+        end = seen.transport, seen.tap if is_inside else "", *address
+        if end not in self._names:
+            self._names[end] = f"{self._topology.name(address[0], seen.tap)}:{address[1]}"
+        return end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import json
 import os
 import threading
@@ -36,14 +37,14 @@ BUSY = "the lab is busy: of {} packets the messages are not shown here; the run'
 class Live:
     """What is seen, as long as somebody looks."""
 
-    def __init__(self, topology: Topology, room: Path = ROOM) -> None:
+    def __init__(self, topology: Topology, room: Path = ROOM, has_sound: bool = True) -> None:
         self._topology = topology
         self._room = room
         self._feed = Feed(KEYS)
         self._latest = _newest_run(room)
         self._tail = Tail(room / "captures", sorted(self._latest.glob("*.pcap")) if self._latest else ())
         self._flows = Flows(topology)
-        self._held: deque[Sighting] = deque(maxlen=MOST_OF_ONE)
+        self._held: deque[tuple[float, Sighting]] = deque(maxlen=MOST_OF_ONE)
         self._sightings: deque[Sighting] = deque(maxlen=MOST_SIGHTINGS)
         self._by_call: OrderedDict[str, list[Sighting]] = OrderedDict()
         self._numbers: dict[str, int] = {}  # of calls: so that their arrows keep their names
@@ -55,6 +56,7 @@ class Live:
         self._judged: Mapping[str, Any] = _verdict(self._latest)
         self._media: list[schema.Media] = []
         self._has_media = threading.Event()
+        self._has_sound = has_sound
         self._heard = Heard(topology, _judged_at(self._latest))
         if self._latest:
             threading.Thread(target=self._count_media, args=(self._latest,), daemon=True).start()
@@ -68,14 +70,16 @@ class Live:
             (heard if packet.is_media else packets).append(packet)
         if packets:
             self._feed.feed(packets)
-        self._heard.add(heard)
-        self._heard.count(now)
+        if self._has_sound:
+            self._heard.add(heard)
+            self._heard.count(now)
         touched = self._take(self._feed.sightings(), now)
         touched |= {call for call, until in self._unsettled.items() if until <= now}
         has_news = self._ask_routers(now) | self._look_for_verdict(touched)
         for counted in (self._has_media, self._heard.news):
-            has_news |= counted.is_set()
-            counted.clear()
+            if counted.is_set():
+                counted.clear()
+                has_news = True
         if not touched and not has_news:
             return None
         told = self._tell(touched, now)
@@ -98,6 +102,8 @@ class Live:
                 continue  # the probe's own
             self._sightings.append(seen)
             known = self._by_call.setdefault(seen.call_id, [])
+            if len(known) >= MOST_OF_ONE and seen.crlf:
+                del known[:2]  # of keep-alives the newest are shown, of all others how they began
             if len(known) < MOST_OF_ONE:
                 known.append(seen)
                 touched.add(seen.call_id)
@@ -114,11 +120,11 @@ class Live:
         its flow, and is held back until that has been told."""
         for seen in sightings:
             if seen.crlf:
-                self._held.append(seen)
+                self._held.append((now, seen))
             else:
                 yield seen
-        while self._held and self._held[0].time < now - HELD_S:
-            marked = self._flows.marked(self._held.popleft())
+        while self._held and self._held[0][0] < now - HELD_S:
+            marked = self._flows.marked(self._held.popleft()[1])
             if marked is not None:
                 yield marked
 
@@ -196,10 +202,8 @@ def _newest_run(room: Path) -> Path | None:
 
 
 def _judged_at(folder: Path | None) -> float:
-    try:
-        return (folder / "verdict.json").stat().st_mtime if folder else 0.0
-    except OSError:  # it was the oldest, and is gone
-        return time.time()
+    """Return when a run's captures were cut, as its folder's name has it, to a second."""
+    return calendar.timegm(time.strptime(folder.name[:15], "%Y%m%d-%H%M%S")) + 1.0 if folder else 0.0
 
 
 def _verdict(folder: Path | None) -> Mapping[str, Any]:

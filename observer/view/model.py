@@ -41,9 +41,7 @@ class Seen:
         """Return what the sightings tell: messages, and keep-alives after them."""
         told = tell(self.sightings, self.topology)
         self.join(told)
-        flows = Flows(self.topology)
-        flows.learn(told)
-        kept_alive = tell([*filter(None, map(flows.marked, self.sightings))], self.topology)
+        kept_alive = tell(Flows(self.topology).in_order(told, self.sightings), self.topology)
         self.join(kept_alive)
         return told + kept_alive
 

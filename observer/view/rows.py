@@ -96,7 +96,7 @@ def _goes_on(stream: list[schema.Media], media: schema.Media, passing: set[str])
         return False
     same = (last["source"], last["destination"]) == (media["source"], media["destination"])
     by = media["origin"]["lane"]
-    returns = media["target"]["lane"] in [each["origin"]["lane"] for each in stream]
+    returns = media["destination"] in [each["source"] for each in stream]
     return same or (last["target"]["lane"] == by and by in passing and not returns)
 
 

@@ -13,23 +13,34 @@ Address = tuple[str, int]
 Packet = tuple[float, Address, Address, bytes]  # seconds since the epoch, from, to, what is in it
 
 
-def write(path: Path, packets: Iterable[Packet], transport: str = "udp") -> Path:
-    """Write a capture of Ethernet frames. Of "tcp" each packet is the first segment of its connection."""
-    path.write_bytes(HEADER + b"".join(_record(transport, *packet) for packet in packets))
+def write(path: Path, packets: Iterable[Packet], transport: str = "udp", *, is_mirrored: bool = False) -> Path:
+    """Write a capture of Ethernet frames. Of "tcp" each packet is the first segment of its connection.
+
+    With `is_mirrored` they come by GRE (RFC 2784), from a switch that sends copies of what passes it.
+    """
+    path.write_bytes(HEADER + b"".join(_record(transport, is_mirrored, *packet) for packet in packets))
     return path
 
 
-def _record(transport: str, time: float, source: Address, destination: Address, payload: bytes) -> bytes:
+def _record(
+    transport: str, is_mirrored: bool, time: float, source: Address, destination: Address, payload: bytes
+) -> bytes:  # fmt: skip
     ports = struct.pack(">HH", source[1], destination[1])
     if transport == "udp":
         number, carried = socket.IPPROTO_UDP, ports + struct.pack(">HH", 8 + len(payload), 0) + payload
     else:
         # Sequence and acknowledgement 1, a header of five words, PSH and ACK (RFC 9293 §3.1).
         number, carried = socket.IPPROTO_TCP, ports + struct.pack(">IIHHHH", 1, 1, 0x5018, 65_535, 0, 0) + payload
-    ends = ipaddress.IPv4Address(source[0]).packed + ipaddress.IPv4Address(destination[0]).packed
-    ip = struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(carried), 1, 0, 64, number, 0) + ends
-    frame = bytes(12) + b"\x08\x00" + ip + carried
+    ip = _ip(source[0], destination[0], number, carried)
+    if is_mirrored:
+        ip = _ip("192.168.0.1", "192.168.0.2", socket.IPPROTO_GRE, b"\x00\x00\x08\x00" + ip)
+    frame = bytes(12) + b"\x08\x00" + ip
     return struct.pack("<IIII", int(time), round(time % 1 * 1e6), len(frame), len(frame)) + frame
+
+
+def _ip(source: str, destination: str, number: int, carried: bytes) -> bytes:
+    ends = ipaddress.IPv4Address(source).packed + ipaddress.IPv4Address(destination).packed
+    return struct.pack(">BBHHHBBH", 0x45, 0, 20 + len(carried), 1, 0, 64, number, 0) + ends + carried
 
 
 def message(

@@ -58,6 +58,24 @@ def test_one_capture_has_addresses_for_lanes(command: Command, tmp_path: Path) -
     assert "── INVITE bob ─" in done.stdout
 
 
+def test_a_capture_of_a_mirrored_port_is_read_too(command: Command, tmp_path: Path) -> None:
+    done = command.run("ladder", str(captures.write(tmp_path / "one.pcap", captures.calls(1), is_mirrored=True)))
+    assert done.returncode == 0, done.stderr
+    assert "── INVITE bob ─" in done.stdout
+
+
+def test_what_comes_to_the_port_for_sound_and_is_none_does_no_harm(command: Command, tmp_path: Path) -> None:
+    sdp = b"v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\ns=-\r\nc=IN IP4 10.0.0.5\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\n"
+    asked, *others = captures.calls(1)
+    length = b"Content-Type: application/sdp\r\nContent-Length: %d" % len(sdp)
+    described = (*asked[:3], asked[3].replace(b"Content-Length: 0", length) + sdp)
+    ear = ("10.0.0.5", 40_000)
+    text = [(asked[0] + 0.055, captures.SERVER, ear, said) for said in (b"\r\n", b"hello\r\n", b"\r\n\r\n")]
+    done = command.run("ladder", str(captures.write(tmp_path / "one.pcap", [described, *text, *others])))
+    assert done.returncode == 0, done.stderr
+    assert "── BYE bob ─" in done.stdout
+
+
 def test_what_cannot_be_drawn_is_answered_in_one_line(command: Command, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.pcap"
     text = tmp_path / "text.pcap"

@@ -65,7 +65,7 @@ def _calls(lab: Lab) -> dict[str, dict[str, int]]:
         return found
 
     with ThreadPoolExecutor() as pool:
-        answers = pool.submit(sipp, "bob", "answer", str(CALLS))
+        answers = pool.submit(sipp, "bob", "answer", str(CALLS), str(SECONDS + 60))
         placed = sipp("alice", "place", str(CALLS), str(RATE_PER_S))
         lab.execute("bob", "touch", "/tmp/answered")
         return {**placed, **answers.result()}

@@ -62,13 +62,17 @@ function showCalls() {
 
 function showLadder() {
   const picked = state.call === ALL ? shown : shown.filter((call) => call.id === state.call);
-  const only = state.call === ALL ? view : { ...view, events: near(picked), media: view.media.filter((media) => picked.some((call) => call.method === "INVITE" && media.start >= call.start && (isOpen(call) || media.start <= call.arrows[call.arrows.length - 1].time))) };
+  const only = state.call === ALL ? view : { ...view, events: near(picked), media: view.media.filter((media) => picked.some((call) => call.method === "INVITE" && isBetween(call, media) && media.start >= call.start && (isOpen(call) || media.start <= call.arrows[call.arrows.length - 1].time))) };
   const rows = rowsOf(only, picked, state.unfolded);
   ladder.on = arrowOf(state.arrow);
   ladder.picked = rows.find((row) => row.arrows && row.arrows.some((arrow) => arrow.id === state.arrow)) || null;
   ladder.show(view, rows);
   by("empty").hidden = rows.length > 0;
   by("empty").textContent = view.live ? "Nothing yet. `./lab call` places a call." : view.calls.length ? "Nothing that fits the filter." : "No SIP message was seen.";
+}
+
+function isBetween(call, media) {
+  return [media.origin.lane, media.target.lane].every((lane) => call.arrows.some((arrow) => arrow.origin.lane === lane || arrow.target.lane === lane));
 }
 
 function near(calls) { return view.events.filter((event) => isDuring(event.time, calls)); }

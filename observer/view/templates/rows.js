@@ -69,7 +69,7 @@ function talks(view) {
 
 function goesOn(taps, media, passing) {
   const last = taps[taps.length - 1], by = media.origin.lane;
-  const returns = taps.some((each) => each.origin.lane === media.target.lane);
+  const returns = taps.some((each) => each.source === media.destination);
   const same = last.source === media.source && last.destination === media.destination;
   return media.start <= last.end + 1 && (same || (last.target.lane === by && passing.has(by) && !returns));
 }

@@ -1,8 +1,8 @@
 """Run in a phone's container: `PORT CALLS RATE` has dave call carol, both SIPp, through the proxy at that port.
 
 Prints what each of them counted, as JSON. With `register` instead of CALLS carol registers, and nobody calls; with
-`answer CALLS` she answers until /tmp/answered is there, and with `place CALLS RATE` he calls: then the two may be in
-different containers. (SIPp's own limit would count the proxy's OPTIONS to her as calls.)
+`answer CALLS SECONDS` she answers until /tmp/answered is there, no longer than that, and with `place CALLS RATE` he
+calls: then the two may be in different containers. (SIPp's own limit would count the proxy's OPTIONS to her as calls.)
 """
 
 import json
@@ -48,9 +48,10 @@ if sys.argv[2] == "register":
     counts = {"carol": start("register", CALLEE, "carol", "dave", *terms).wait(END_S)}
 elif sys.argv[2] == "answer":
     callee = answering(sys.argv[3])
-    while not ANSWERED.exists():
-        time.sleep(0.1)  # pacing of a poll: whoever waits for us has a deadline
-    ANSWERED.unlink()
+    deadline = time.monotonic() + float(sys.argv[4])
+    while not ANSWERED.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)  # pacing of a poll, with a deadline
+    ANSWERED.unlink(missing_ok=True)
     counts = {"carol": callee.stop()}
 elif sys.argv[2] == "place":
     counts = {"dave": placing(*sys.argv[3:]).wait(int(sys.argv[3]) / int(sys.argv[4]) + END_S)}

@@ -69,6 +69,7 @@ def test_every_source_exists() -> None:
 
 def test_what_others_may_not_read_is_refused_before_anything_is_built(root: Path) -> None:
     sources = ("proxy", "compose.yaml")
+    (root / "proxy" / ".#engine.py").symlink_to("somebody@somewhere.1")  # an editor's lock
     images.require_readable(sources)
     for path, mode in ((root / "proxy" / "engine.py", 0o600), (root / "proxy", 0o700), (root / "compose.yaml", 0o640)):
         usual = path.stat().st_mode

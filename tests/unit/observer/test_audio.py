@@ -162,6 +162,21 @@ def test_a_call_from_before_the_run_is_not_judged() -> None:
     assert [check.result for check in audio.checks(judged)] == ["pass", "pass"]
 
 
+def test_what_is_said_in_a_call_that_is_up_still_is_that_calls_own() -> None:
+    """By other ports, and at the same time; even where nobody but its re-INVITE was seen of it."""
+    mine = [replace(seen, time=seen.time + 100) for seen in heard().sightings]
+    for began, more in ((99.9, []), (100.2, ["To: <sip:bob@198.51.100.10>;tag=1"])):
+        theirs = [*call(), *said(), *stream("bob", RELAYED["bob"])]
+        other = [
+            replace(seen, call_id="other", time=seen.time + began, headers=[*seen.headers, *more])
+            for seen in moved(theirs, 10)
+        ]
+        judged = case(sorted([*other, *mine], key=lambda seen: seen.time), [{**leg("alice", "bob"), "audio": True}])
+        judged.began = mine[0].time
+        assert [check.result for check in audio.checks(judged)] == ["pass", "pass"], began
+        assert {(one.call, one.call_id) for one in audio.directions(judged)} == {(1, "alice-calls")}
+
+
 def moved(sightings: list[Sighting], ports: int) -> list[Sighting]:
     """Return a call whose sound goes between ports that are higher by so many."""
 

@@ -56,6 +56,21 @@ def test_a_message_is_read_field_by_field() -> None:
     assert invite.body == "v=0\r\n"
 
 
+def test_text_where_sound_was_promised_is_no_sound() -> None:
+    """tshark says that there is RTP, of version 0, and no more of it."""
+    udp = {"udp_udp_srcport": "40000", "udp_udp_dstport": "40000", "udp_udp_payload": "0d:0a"}
+    (line_end,) = seen(packet(udp=udp, rtp={"rtp_rtp_version": "0"}))
+    assert line_end.rtp is None
+    assert line_end.crlf == 1
+
+
+def test_line_ends_that_end_a_message_are_no_keep_alive() -> None:
+    (invite,) = seen(packet(tcp=tcp() | {"tcp_tcp_payload": "0d:0a:0d:0a"}, sip=INVITE))
+    assert (invite.method, invite.crlf) == ("INVITE", 0)
+    (alone,) = seen(packet(tcp=tcp() | {"tcp_tcp_payload": "0d:0a:0d:0a"}))
+    assert (alone.is_sip, alone.crlf) == (False, 2)
+
+
 def test_what_occurs_more_than_once_is_read_whole() -> None:
     udp = {"udp_udp_srcport": "5060", "udp_udp_dstport": "50568"}
     (ringing,) = seen(packet(udp=udp, sip=RINGING))

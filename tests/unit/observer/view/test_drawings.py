@@ -214,6 +214,23 @@ def test_what_both_say_with_one_ssrc_through_a_relay_are_two_streams() -> None:
     assert told == [("alice", "bob"), ("bob", "alice")]
 
 
+def test_sound_that_passes_the_router_twice_is_one_stream() -> None:
+    """Both phones are in one home, and the relay is outside."""
+    ways = (
+        ("alice", "alice", "nat", "10.77.1.100:40000", "198.51.100.10:30000"),
+        ("nat-wan", "nat", "proxy", "198.51.100.20:50438", "198.51.100.10:30000"),
+        ("nat-wan", "proxy", "nat", "198.51.100.10:30002", "198.51.100.20:50439"),
+        ("nat-lan", "nat", "bob", "198.51.100.10:30002", "10.77.1.110:40000"),
+    )
+    view = drawn()
+    view["media"] = [
+        {**_media(tap, origin, target, {origin: source, target: destination}, number / 1000)}
+        for number, (tap, origin, target, source, destination) in enumerate(ways)
+    ]
+    (row,) = streams(view)
+    assert (row.stream[0]["origin"]["lane"], row.stream[-1]["target"]["lane"]) == ("alice", "bob")
+
+
 def _media(tap: str, origin: str, target: str, ends: dict[str, str], start: float) -> schema.Media:
     return {
         "tap": tap, "origin": {"lane": origin, "edge": 0}, "target": {"lane": target, "edge": 0},

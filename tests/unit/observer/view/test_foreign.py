@@ -25,7 +25,7 @@ def side(tap: str, number: int, ahead: float = 0.0) -> list[Sighting]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Sighting]:
     """What tshark makes of the captures."""
     found: list[Sighting] = []
-    monkeypatch.setattr(foreign, "decode", lambda _: sorted(found, key=lambda seen: seen.time))
+    monkeypatch.setattr(foreign, "decode", lambda *_: sorted(found, key=lambda seen: seen.time))
     monkeypatch.setattr(media, "streams", lambda *_: [])
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import threading
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -92,3 +93,11 @@ def test_of_too_much_the_newest_is_kept_of_all_taps_and_it_is_said(
     assert kept == [kept[0]] * len(WAY)
     assert max(each.time for each in given) == max(each.time for each in sound(100))
     assert "more sound than can be counted" in live.note
+
+
+def test_of_a_thousand_times_the_same_packet_nothing_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heard, "MOST", 10)
+    live = Heard(TOPOLOGY, 0.0)
+    one = packet("alice", 1, 0)
+    live.add([replace(one, micros=number) for number in range(20)])
+    assert live._packets == []

@@ -16,6 +16,7 @@ from tests.unit.observer.sightings import (
     BOB,
     NAT,
     PROXY,
+    SAME_HOME,
     TOPOLOGY,
     TWO_HOMES,
     good_story,
@@ -73,9 +74,27 @@ def test_each_that_comes_is_one_and_they_are_folded() -> None:
     assert [row.kept for row in rows(view) if row.folded] == ["3 keep-alives (CRLF)"]
 
 
-def test_one_that_went_no_further_is_lost_and_the_next_one_is_not() -> None:
-    (call,) = kept(drawn([*good_story(), *ping()[:1], *ping(LATER + 1)]))
-    assert [bool(arrow["lost"]) for arrow in call["arrows"]] == [True, False, False]
+def test_of_one_that_comes_out_by_a_port_that_nobody_knows_nothing_is_said_but_that_it_was_sent() -> None:
+    """The mapping had expired: the router took another port, and by that no SIP has gone yet."""
+    fresh = (NAT[0], NAT[1] + 1)
+    gone = [replace(seen, source=fresh) if seen.source == NAT else seen for seen in ping()]
+    (call,) = kept(drawn([*good_story(), *gone, *ping(LATER + 1)]))
+    assert [len(arrow["sights"]) for arrow in call["arrows"]] == [1, 1, 2]
+    assert not any(arrow["lost"] for arrow in call["arrows"])
+
+
+def test_a_port_that_another_phone_gets_later_is_hers_until_then() -> None:
+    """Bob moves in with her, and the router gives him what was her port."""
+    where = topology(SAME_HOME)
+    bob = ("10.77.1.110", 5060)
+    his = [
+        replace(seen, call_id="his", time=seen.time + 2 * LATER, source=bob if seen.source == ALICE else seen.source)
+        for seen in good_story()
+        if seen.method == "REGISTER" and seen.is_request
+    ]
+    view = drawn([*good_story(), *ping(), *his], where=where)
+    (call,) = kept(view)
+    assert (call["id"], len(call["arrows"])) == (HERS, 2)
 
 
 def test_line_ends_of_a_flow_without_sip_are_nobodys() -> None:
@@ -87,6 +106,12 @@ def test_two_phones_of_the_same_private_address_are_not_mixed_up() -> None:
     story = in_two_homes([*good_story(), *ping(), line_ends("proxy", BOB, PROXY, 2)])
     names = {call["id"] for call in kept(drawn(story, where=topology(TWO_HOMES)))}
     assert names == {HERS, HERS.replace("alice", "bob")}
+
+
+def test_a_capture_that_begins_with_a_keep_alive_has_it() -> None:
+    early = [replace(seen, time=seen.time - 2 * LATER) for seen in ping()]
+    (call,) = kept(drawn([*early, *good_story()]))
+    assert (call["id"], len(call["arrows"])) == (HERS, 2)
 
 
 def test_who_meets_flows_without_end_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
