@@ -34,6 +34,7 @@ DISSECT = (*ONLY, *_TELL)
 # For captures in which SIP is wrapped in something else: tunnels, mirrored ports, the air.
 DISSECT_ALL = ("-n", "--enable-heuristic", "rtp_udp", *_TELL)
 
+_NUL = "00"
 _LINE_ENDS = {"0d:0a": 1, "0d:0a:0d:0a": 2}  # payloads
 
 Address = tuple[str, int]
@@ -144,16 +145,21 @@ def read(lines: Iterable[str], taps: Sequence[str]) -> Iterator[Sighting]:
 
 def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
     version = "ip" if "ip" in layers else "ipv6"
-    ip = _all(layers[version])[0]
+    ip = _all(layers[version])[-1]  # of a tunnel what is in it
     transport, ports, crlf = "", (0, 0), 0
     messages: list[Layers] = []
-    if not layers.keys() & {"icmp", "icmpv6"}:  # an ICMP error quotes what it complains about: that was not sent here
+    if layers.keys() & {"icmp", "icmpv6"}:  # an ICMP error quotes what it complains about: that was not sent here
+        ip = _all(layers[version])[0]
+    else:
         transport = next((name for name in ("udp", "tcp") if name in layers), "")
         messages = _all(layers.get("sip"))
     if transport:
-        carrier = _all(layers[transport])[0]
+        carrier = _all(layers[transport])[-1 if transport == "udp" else 0]  # TCP's last may be what it was put together
         ports = int(carrier[f"{transport}_{transport}_srcport"]), int(carrier[f"{transport}_{transport}_dstport"])
-        crlf = 0 if messages else _LINE_ENDS.get(carrier.get(f"{transport}_{transport}_payload", ""), 0)
+        payload = carrier.get(f"{transport}_{transport}_payload", "")
+        crlf = 0 if messages else _LINE_ENDS.get(payload, 0)
+        if len(messages) == 1 and transport == "udp" and _NUL in payload:
+            messages = [{**messages[0], "sip_sip_msg_hdr": _head(payload)}]
     frame = layers["frame"]
     for message in messages or [{}]:
         yield _sighting(
@@ -167,6 +173,12 @@ def _packet(layers: Layers, taps: Sequence[str]) -> Iterator[Sighting]:
             is_rtcp=bool(transport) and "rtcp" in layers,
             crlf=crlf,
         )
+
+
+def _head(payload: str) -> str:
+    """Return the header lines of a message with a NUL in it, at which tshark ends what it says of them."""
+    head = bytes.fromhex(payload.replace(":", "")).partition(b"\r\n\r\n")[0]
+    return head.partition(b"\r\n")[2].decode("utf-8", "backslashreplace")
 
 
 def _rtp(layers: Layers) -> Rtp | None:

@@ -77,11 +77,13 @@ class Feed:
         self._credit, self._counted = float(BURST), time.monotonic()
         self._share = 1  # one call of so many is shown
         self.left_out = 0  # packets
+        self.has_forgotten = False  # the beginnings of TLS connections: what is said in those cannot be read any more
 
     def feed(self, packets: list[Packet]) -> None:
         """Take packets, as many as there is room for."""
         chosen = self._choose(packets)
         if self._tshark is None or self._tshark.fed > MOST_FED:
+            self.has_forgotten |= self._tshark is not None and self._keys.exists()
             self._renew()
         assert self._tshark is not None
         try:

@@ -31,6 +31,7 @@ SETTLED_S = 1.0  # what was seen so long ago and went no further is lost
 ROUTER_S, ASK_S = 1.0, 2.0  # how often the routers are asked, and how long they may take
 MOST_CALLS, MOST_SIGHTINGS = 400, 12_000  # that are kept; of one call MOST_OF_ONE
 MOST_OF_ONE = 400
+FORGOTTEN = "what is said in TLS connections that are up for long is not shown here any more: load the page anew"
 BUSY = "the lab is busy: of {} packets the messages are not shown here; the run's own captures have them"
 
 
@@ -147,6 +148,7 @@ class Live:
 
     def _seen(self, now: float) -> Seen:
         notes = [BUSY.format(self._feed.left_out)] if self._feed.left_out else []
+        notes += [FORGOTTEN] if self._feed.has_forgotten else []
         notes += [self._heard.note] if self._heard.note else []
         return Seen(
             self._latest.name if self._latest else "", self._topology, list(self._sightings), self._histories,

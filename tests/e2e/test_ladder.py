@@ -61,6 +61,7 @@ def test_one_capture_has_addresses_for_lanes(command: Command, tmp_path: Path) -
 def test_a_capture_of_a_mirrored_port_is_read_too(command: Command, tmp_path: Path) -> None:
     done = command.run("ladder", str(captures.write(tmp_path / "one.pcap", captures.calls(1), is_mirrored=True)))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0].split() == ["10.0.0.5", "198.51.100.9"]
     assert "── INVITE bob ─" in done.stdout
 
 

@@ -71,6 +71,14 @@ def test_line_ends_that_end_a_message_are_no_keep_alive() -> None:
     assert (alone.is_sip, alone.crlf) == (False, 2)
 
 
+def test_a_header_with_a_nul_does_not_hide_those_below_it() -> None:
+    cut = {**INVITE, "sip_sip_msg_hdr": "Call-ID: c1\r\nSubject: a"}
+    whole = b"INVITE sip:bob@198.51.100.10 SIP/2.0\r\nCall-ID: c1\r\nSubject: a\0b\r\nX-Below: \xff\r\n\r\nv=0\r\n"
+    udp = {"udp_udp_srcport": "5060", "udp_udp_dstport": "5060", "udp_udp_payload": whole.hex(":")}
+    (invite,) = seen(packet(udp=udp, sip=cut))
+    assert invite.headers == ["Call-ID: c1", "Subject: a\0b", "X-Below: \\xff"]
+
+
 def test_what_occurs_more_than_once_is_read_whole() -> None:
     udp = {"udp_udp_srcport": "5060", "udp_udp_dstport": "50568"}
     (ringing,) = seen(packet(udp=udp, sip=RINGING))
@@ -132,10 +140,13 @@ def test_sound_that_an_icmp_error_quotes_was_not_heard_here() -> None:
     assert not error.is_media
 
 
-def test_of_a_packet_in_a_packet_the_outer_counts() -> None:
+def test_of_a_tunnel_what_is_in_it_counts_and_of_a_complaint_who_sent_it() -> None:
     ip = [{"ip_ip_src": "198.51.100.1", "ip_ip_dst": "198.51.100.2"}, {"ip_ip_src": "a", "ip_ip_dst": "b"}]
-    (outer,) = seen(packet(ip=ip))
-    assert (outer.source, outer.destination) == (("198.51.100.1", 0), ("198.51.100.2", 0))
+    udp = [{"udp_udp_srcport": "4789", "udp_udp_dstport": "4789"}, {"udp_udp_srcport": "1", "udp_udp_dstport": "2"}]
+    (inner,) = seen(packet(ip=ip, udp=udp))
+    assert (inner.source, inner.destination) == (("a", 1), ("b", 2))
+    (complaint,) = seen(packet(ip=ip, icmp={"filtered": "icmp"}, udp=udp[1]))
+    assert (complaint.source, complaint.destination) == (("198.51.100.1", 0), ("198.51.100.2", 0))
 
 
 def test_the_index_between_the_packets_and_what_is_no_ip_are_passed_over() -> None:
