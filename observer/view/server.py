@@ -134,7 +134,8 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def _events(self) -> None:
-        waiting = self.desk.join()
+        desk = self.desk
+        waiting = desk.join()
         if waiting is None:
             self.send_error(HTTPStatus.SERVICE_UNAVAILABLE, "too many look already")
             return
@@ -153,7 +154,7 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             pass
         finally:
-            self.desk.leave(waiting)
+            desk.leave(waiting)
 
     def log_message(self, *_: object) -> None:
         """Say nothing: who looks is nobody's business."""
