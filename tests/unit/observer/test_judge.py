@@ -6,13 +6,15 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from observer import control
+from observer import control, newest
+from observer import judge as judge_module
 from observer.checks import judge
 from observer.consequence import facts
 from observer.decode import Address, Sighting
@@ -192,3 +194,45 @@ def test_what_is_sent_once_more_while_the_taps_are_cut_is_of_no_run() -> None:
 def test_a_packet_without_sip_is_of_the_run_that_it_falls_into() -> None:
     packets = [replace(exchange(number, 1)[0], first_line="", call_id="", cseq=0, branches=[]) for number in (1, 2, 3)]
     assert within(packets, 1.5, 2.5) == packets[1:2]
+
+
+@pytest.fixture
+def judging(room: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
+    """Judge a run that began at 100, of which the taps have everything since `since`; nothing was seen in it."""
+    monkeypatch.setattr(judge_module, "ROOM", room)
+    monkeypatch.setattr(judge_module, "PROXY_KEYS", room / "proxy.keys")
+    monkeypatch.setattr(judge_module, "decode", lambda _: [])
+
+    def judged(since: float) -> dict[str, Any]:
+        monkeypatch.setattr(judge_module, "cut", lambda *_: ({}, [], since))
+        request = {"run": f"{since:.0f}", "legs": [], "began": 100.0}
+        found: dict[str, Any] = judge_module.judge(request, TOPOLOGY, "", judge_module.Memory())["verdict"]
+        return found
+
+    return judged
+
+
+def test_a_run_whose_beginning_was_thrown_away_is_the_labs_fault(judging: Callable[..., dict[str, Any]]) -> None:
+    broken = judging(107.5)
+    assert broken["verdict"] == "lab-broken"
+    assert "the first 7.5 s" in {check["name"]: check["evidence"] for check in broken["checks"]}["captures-whole"]
+    for since in (0.0, 99.0):
+        assert "captures-whole" not in {check["name"] for check in judging(since)["checks"]}
+
+
+def test_what_was_before_a_run_is_left_out_where_it_is_too_much_but_not_where_tls_is_spoken(
+    judging: Callable[..., dict[str, Any]], room: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[float] = []
+
+    def keep(_: object, began: float) -> float:
+        wanted.append(began)
+        return 0.0
+
+    monkeypatch.setattr(newest, "keep", keep)
+    judging(0.0)
+    assert wanted == [100.0]
+    (room / "proxy.keys").touch()
+    (room / "captures").mkdir()
+    judging(1.0)
+    assert wanted == [100.0]

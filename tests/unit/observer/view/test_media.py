@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from observer.view import media
 from observer.view.media import read
+from observer.view.tail import Packet, file
 from tests.unit.observer.sightings import TOPOLOGY
 
 TABLE = """========================= RTP Streams ========================
@@ -29,3 +31,19 @@ def test_at_home_the_router_stands_for_everybody_outside() -> None:
     row = TABLE.replace("198.51.100.200 40000     10.77.1.100", "   10.77.1.100 40000  198.51.100.200")
     first = next(iter(read(row.splitlines(), "nat-lan", TOPOLOGY, 0.0)))
     assert (first["origin"], first["target"]) == ({"lane": "alice", "edge": 0}, {"lane": "nat", "edge": 0})
+
+
+def test_packets_of_several_taps_are_counted_each_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same packet is seen at all of them: counted together it would look as if it had come twice."""
+    given: list[bytes] = []
+
+    def table(source: str, capture: bytes) -> list[str]:
+        given.append(capture)
+        return TABLE.splitlines() if source == "-" else []
+
+    monkeypatch.setattr(media, "_table", table)
+    packets = [Packet(tap, 1000 + number, 0, 60, bytes(60)) for number in range(3) for tap in ("bob", "proxy")]
+    found = media.of_packets(packets, TOPOLOGY)
+    assert given == [file(packets[0::2]), file(packets[1::2])]
+    assert sorted({each["tap"] for each in found}) == ["bob", "proxy"]
+    assert [each["start"] for each in found] == sorted(each["start"] for each in found)
