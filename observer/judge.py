@@ -76,7 +76,8 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     )  # fmt: skip
     for name, given in contacts_of_phones(journeys, topology).items():
         memory.contacts.setdefault(name, set()).update(given)
-    memory.calls.extend({one.first.call_id for one in journeys if one.first.method == "INVITE"} - earlier)
+    # A stranger's INVITE without a Call-ID is not remembered: sound, and whatever else is no SIP, has none either.
+    memory.calls.extend({one.first.call_id for one in journeys if one.first.method == "INVITE"} - earlier - {""})
     verdict = checks.judge(case)
     verdict |= {"run": folder.name, "legs": request["legs"], "without": without.replace(",", " ").split()}
     verdict["facts"] = [{"code": fact.code, "text": fact.text} for fact in consequence.facts(case)]

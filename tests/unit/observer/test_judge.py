@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import pytest
 
 from observer import control, newest
 from observer import judge as judge_module
+from observer.case import Case
 from observer.checks import judge
 from observer.consequence import facts
 from observer.decode import Address, Sighting
@@ -198,15 +199,17 @@ def test_a_packet_without_sip_is_of_the_run_that_it_falls_into() -> None:
 
 @pytest.fixture
 def judging(room: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, Any]]:
-    """Judge a run that began at 100, of which the taps have everything since `since`; nothing was seen in it."""
+    """Judge a run that began at 100, of which the taps have everything since `since`, after other runs of this lab."""
     monkeypatch.setattr(judge_module, "ROOM", room)
     monkeypatch.setattr(judge_module, "PROXY_KEYS", room / "proxy.keys")
-    monkeypatch.setattr(judge_module, "decode", lambda _: [])
+    memory = judge_module.Memory()
 
-    def judged(since: float) -> dict[str, Any]:
+    def judged(since: float, decoded: Sequence[Sighting] = (), changed_at: float = 0.0) -> dict[str, Any]:
         monkeypatch.setattr(judge_module, "cut", lambda *_: ({}, [], since))
-        request = {"run": f"{since:.0f}", "legs": [], "began": 100.0}
-        found: dict[str, Any] = judge_module.judge(request, TOPOLOGY, "", judge_module.Memory())["verdict"]
+        monkeypatch.setattr(judge_module, "decode", lambda _: list(decoded))
+        memory.cut_at = 0.0  # the taps were cut long ago
+        request = {"run": f"{since:.0f}-{len(decoded)}", "legs": [], "began": 100.0, "since": changed_at}
+        found: dict[str, Any] = judge_module.judge(request, TOPOLOGY, "", memory)["verdict"]
         return found
 
     return judged
@@ -236,3 +239,22 @@ def test_what_was_before_a_run_is_left_out_where_it_is_too_much_but_not_where_tl
     (room / "captures").mkdir()
     judging(1.0)
     assert wanted == [100.0]
+
+
+def test_an_invite_without_a_call_id_does_not_make_later_runs_deaf(
+    judging: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sound has no Call-ID either; and what the proxy repeats of a call of before is still left out."""
+    judged: list[list[Sighting]] = []
+
+    def watched(case: Case) -> dict[str, Any]:
+        judged.append(case.sightings)
+        return judge(case)
+
+    monkeypatch.setattr("observer.checks.judge", watched)
+    repeated = replace(exchange(101.0, 1)[0], method="INVITE", first_line="INVITE sip:x SIP/2.0", call_id="known")
+    nameless = replace(repeated, call_id="")
+    sound = replace(repeated, first_line="", call_id="", method="", cseq=0, branches=[], vias=[], headers=[])
+    judging(0.0, [repeated, nameless, sound])
+    judging(0.0, [repeated, sound], changed_at=100.0)
+    assert judged == [[repeated, nameless, sound], [sound]]
