@@ -18,28 +18,41 @@ from labkit.bench.work import OURS, Work
 from labkit.outcome import LabBroken, say
 
 LOAD_RATE, HOLD_RATE = 1000, 200  # a second: what no system has trouble with
+PASSING_S = 40  # longer than a call is kept for its retransmissions: then as many are kept as ever
 
 
 def measure(
     plan: Plan, standings: Mapping[str, Standing], work: Work, users: Users, empty: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Load the systems, measure calls beside that, and return the data. `empty` is that of `call`. Raises LabBroken."""
+    """Load the systems, measure calls beside that, and return the data. `empty` is that of `call`. Raises LabBroken.
+
+    What a call keeps is what is resident with the calls up and was not before, when as many calls a second had come
+    and gone: what a system needs while calls come up stays resident in it, and is not theirs.
+    """
     kept: dict[str, dict[str, Any]] = {}
     with ExitStack() as stack:
         for name, standing in standings.items():
             before = _memory(standing)
             growth = _bind(standing, users, plan.bindings)
             bound = _memory(standing)
-            stack.enter_context(load.held(standing, plan.calls_up, HOLD_RATE))
             kept[name] = {
                 "bindings": plan.bindings, "calls_up": plan.calls_up, "memory_before": before, "memory_bound": bound,
                 "kb_per_binding": round((bound - before) / plan.bindings / 1000, 2), "memory_over_bindings": growth,
             }  # fmt: skip
-            say(f"{work.name}: {name} has {plan.bindings} bindings and {plan.calls_up} calls up")
+            passing = rounds.job(work, users, HOLD_RATE, PASSING_S, name, is_timed=False)
+            passed = load.run(standing, passing)
+            if passed.successful < passed.calls:
+                raise LabBroken(f"{name}: {passed.successful} of {passed.calls} calls passed: {passed.fault()}")
+            say(f"{work.name}: {name} has {plan.bindings} bindings, and calls have passed")
+        time.sleep(rounds.SETTLE_S)  # a call is over when nothing of it waits for retransmissions
+        for name, standing in standings.items():
+            kept[name]["memory_passed"] = _memory(standing)
+            stack.enter_context(load.held(standing, plan.calls_up, HOLD_RATE))
+            say(f"{work.name}: {name} has {plan.calls_up} calls up")
         time.sleep(rounds.SETTLE_S)  # the calls are up when nothing of how they came up is left
         for name, standing in standings.items():
             up = _memory(standing)
-            each = round((up - kept[name]["memory_bound"]) / plan.calls_up / 1000, 2)
+            each = round((up - kept[name]["memory_passed"]) / plan.calls_up / 1000, 2)
             kept[name] |= {"memory_up": up, "kb_per_call": max(0.0, each)}
         figures = rounds.measure(standings, work, users, plan.rounds, plan.seconds)
     found = report.entry(work, figures)
