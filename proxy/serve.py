@@ -125,7 +125,7 @@ def build_engine(
     rate = float(settings.refused_rate)
     admission = Admission(Allowance(settings.failures, 10 * settings.failures, 300, rate, 20 * rate))
     relay = None if settings.relay == "off" else (settings.relay, settings.relay_pairs if pairs is None else pairs)
-    return Engine(listeners, router, location, sink, key, policy, authenticator, admission, relay)
+    return Engine(listeners, router, location, sink, signer, policy, authenticator, admission, relay)
 
 
 def _media_ports(settings: Settings, log: Log) -> list[int]:

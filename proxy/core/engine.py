@@ -61,14 +61,14 @@ class Policy:
 
 
 class Engine:
-    """The proxy without its sockets. `key` (16 to 32 secret bytes) signs what comes back.
+    """The proxy without its sockets. `signer` signs what is to come back.
 
     `relay`: whose media comes through it ("auto", "always"), and by which even ports; None: nobody's.
     """
 
     def __init__(
-        self, listeners: Listeners, router: Router, location: Location, sink: list[Effect], key: bytes, policy: Policy,
-        authenticator: Authenticator | None = None, admission: Admission | None = None,
+        self, listeners: Listeners, router: Router, location: Location, sink: list[Effect], signer: Signer,
+        policy: Policy, authenticator: Authenticator | None = None, admission: Admission | None = None,
         relay: tuple[str, Sequence[int]] | None = None,
     ) -> None:  # fmt: skip
         self.counts: Counter[str] = Counter()
@@ -77,8 +77,8 @@ class Engine:
         self.policy = policy
         self._listeners = listeners
         self._router = router
-        self._signer = Signer(key)
-        self._contacts = Contacts(self._signer)
+        self._signer = signer
+        self._contacts = Contacts(signer)
         self._sink = sink
         self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
         self.transactions = Transactions(policy.times, sink)

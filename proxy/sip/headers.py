@@ -17,11 +17,11 @@ _VIA = re.compile(
     rb"((?:;.*)?)",
     re.IGNORECASE | re.DOTALL,
 )
-# The same as nearly all write it: one space, and the branch first.
+# The same as nearly all write it: one space, and the branch first, or behind a bare rport.
 _USUAL_VIA = re.compile(
     rb"SIP/2\.0/(UDP|TCP|TLS|WSS?) "
     rb"((?:\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})(?::[0-9]{1,5})?)"
-    rb"((?:;branch=([A-Za-z0-9\-.!%*_+`'~]++))?+(?:;.*)?)",
+    rb"((?:;rport(?=;))?+(?:;branch=([A-Za-z0-9\-.!%*_+`'~]++))?+(?:;.*)?)",
     re.DOTALL,
 )
 # What is not quoted in a display name are words: *(token LWS), and what people write in their own alphabet. A tag that

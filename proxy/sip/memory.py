@@ -24,15 +24,15 @@ class _Memory(dict[Any, Any]):
     def __missing__(self, key: Any) -> object:
         """Ask the function. What it raises is not kept."""
         result = self._function(key)
-        if _length(key) <= LONGEST:
+        if (_length(key) if isinstance(key, tuple) else len(key)) <= LONGEST:
             if len(self) >= MOST:
                 self.clear()  # what is asked often is soon here again
             self[key] = result
         return result
 
 
-def _length(key: Any) -> int:
-    return sum(len(part) for part in key if isinstance(part, bytes | str)) if isinstance(key, tuple) else len(key)
+def _length(key: tuple[Any, ...]) -> int:
+    return sum(len(part) for part in key if isinstance(part, bytes | str))
 
 
 def remembered(function: Callable[[Key], Result]) -> Callable[[Key], Result]:

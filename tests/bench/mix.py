@@ -67,7 +67,7 @@ class Mix:
         router = Router(listeners, ["example.org"], {"bob": MappedUser(*BOB)}, location, remedies, signer)
         users = {b"carol": {"MD5": md5(b"carol:%b:%b" % (REALM, PASSWORD)).hexdigest().encode()}}
         authenticator = Authenticator(REALM, users, ["MD5"], signer)
-        self.engine = Engine(listeners, router, location, sink, KEY, Policy(keepalive_s=0), authenticator)
+        self.engine = Engine(listeners, router, location, sink, signer, Policy(keepalive_s=0), authenticator)
         self.now, self.number = 1e9, 0
         self.times: dict[str, list[float]] | None = {} if is_timed else None
 

@@ -116,7 +116,7 @@ class Ladder:
         auth = None if users is None else Authenticator(b"example.org", users, ("SHA-256", "MD5"), signer)
         given = {"keepalive_s": 0, "terms": Terms(least_s=1), **policy}
         self.engine = Engine(
-            listeners, router, self.location, sink, KEY,
+            listeners, router, self.location, sink, signer,
             Policy(remedies=remedies, is_allowed=hosts.__contains__, **given), auth, admission, relay,
         )  # fmt: skip
 
