@@ -73,6 +73,7 @@ class Settings:
     http_port: int = 8060
     hep: str = ""
     drain: int = 5
+    workers: int = 1
     log: str = "info"
     log_format: str = "human"
 
@@ -333,6 +334,8 @@ KEYS = (
         "an address and a port, as 198.51.100.60:9060 or [2001:db8::60]:9060", _collector),
     Key("drain", "SIP_PROXY_DRAIN", "how long SIGTERM waits for calls that are being set up", "seconds from 0 to 600",
         _number(0, 600)),
+    Key("workers", "SIP_PROXY_WORKERS", "processes that share the work: as many as processors; limits hold for each",
+        "a number from 1 to 64", _number(1, 64)),
     Key("log", "SIP_PROXY_LOG", "how much is logged", f"one of {', '.join(LOG_LEVELS)}", _one_of(*LOG_LEVELS)),
     Key("log_format", "SIP_PROXY_LOG_FORMAT", "for people or for programs", "one of human, json",
         _one_of("human", "json")),

@@ -7,8 +7,9 @@ route the message that the line is about.
 from __future__ import annotations
 
 import json
+import select
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TextIO
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30}
@@ -59,8 +60,9 @@ class Log:
         if not lines:
             return
         try:
-            self._stream.write("\n".join((*lines, "")))
-            self._stream.flush()
+            for piece in _pieces(lines):
+                self._stream.write(piece)
+                self._stream.flush()
         except (OSError, ValueError):  # a full disk, a reader that has gone: calls go on without their lines
             self.lost += len(lines)
 
@@ -87,6 +89,18 @@ class Log:
             self.flush()
         elif len(self._waiting) == 1:
             self.later(WAIT_S, self.flush)
+
+
+def _pieces(lines: list[str]) -> Iterator[str]:
+    """Yield lines together, as many as a pipe takes at once: those of other workers do not come in between."""
+    piece, size = "", 0
+    for line in lines:
+        more = len(line.encode()) + 1
+        if piece and size + more > select.PIPE_BUF:
+            yield piece
+            piece, size = "", 0
+        piece, size = f"{piece}{line}\n", size + more
+    yield piece
 
 
 def _readable(value: object) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 PREFIX = "sip_proxy_"
 
@@ -54,6 +54,7 @@ COUNTERS = {
     "relay-unsent": "media packets that could not be sent",
     "hep-lost": "messages that could not be mirrored to the collector",
     "log-lines-lost": "lines of the log that could not be written",
+    "worker-losses": "messages that a worker could not pass on to the one that they belong to",
     "internal-errors": "messages on which the proxy itself failed: please report",
     "journal-commits": "transactions of the journal",
     "journal-failures": "transactions of the journal that failed",
@@ -72,6 +73,22 @@ GAUGES = {
     "file-descriptors": "open file descriptors",
     "start-time-seconds": "when the proxy started, Unix time",
 }
+
+
+OF_THE_FIRST = frozenset(("bindings", "start-time-seconds", "journal-durable"))  # of several workers: all have the same
+LARGEST = frozenset(("relay-jitter-seconds",))
+
+
+def total(workers: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what several workers count as one; the first of them first."""
+    found = dict(workers[0])
+    for values in workers[1:]:
+        for name, value in values.items():
+            if name in LARGEST:
+                found[name] = max(found.get(name, 0), value)
+            elif name not in OF_THE_FIRST:
+                found[name] = found.get(name, 0) + value
+    return found
 
 
 def render(values: Mapping[str, float]) -> str:

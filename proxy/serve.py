@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
+import os
 import resource
 import secrets
+import socket
 import ssl
 import time
 from collections.abc import Callable, Sequence
@@ -36,7 +38,9 @@ from proxy.net.rtp import can_bind
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.stream import Limits, Streams
+from proxy.net.team import Team, TeamJournal
 from proxy.net.udp import UdpSocket
+from proxy.net.workers import Worker, part
 
 KEY_BYTES = 32
 MAX_HEAD = 16_384  # bytes of a message on a connection up to its blank line
@@ -52,22 +56,40 @@ MISTAKES = (CannotServe, users.BadUsers, KeyFileError, tls.BadTls)  # the user's
 
 def serve(settings: Settings) -> int:
     """Serve until a signal comes. Raises CannotServe, BadUsers, BadTls or KeyFileError."""
-    return asyncio.run(_serve(settings))
-
-
-async def _serve(settings: Settings) -> int:
     log = Log(settings.log, time.monotonic, as_json=settings.log_format == "json")
     key, store = _state(settings, log)
+    if settings.workers == 1:
+        return asyncio.run(_serve(settings, log, key, store, None))
+    _check(settings)
+    return part(
+        settings.workers,
+        lambda worker: asyncio.run(_serve(settings, log, key, store if worker.is_first else None, worker)),
+    )
+
+
+async def _serve(settings: Settings, log: Log, key: bytes, own: Store | None, worker: Worker | None) -> int:
+    """Serve, alone or as one of several; `own` is the journal that this process writes."""
+    number, count = (0, 1) if worker is None else (worker.mesh.number, worker.mesh.count)
     sink: list[Effect] = []
-    location = Location(sink)
-    pairs = _media_ports(settings, log)
-    engine = build_engine(settings, key, location, sink, pairs)
+    location = Location(sink, number + 1, count)
+    pairs = _media_ports(settings, log, number, count)
+    engine = build_engine(settings, key, location, sink, pairs, is_first=number == 0)
     servers = [_server(each) for each in settings.dns] or system_servers()
     transports = (*settings.transports, *(["tls"] if settings.tls_certificate else []))
     families = tuple(sorted({ipaddress.ip_address(ip).version for ip in settings.ip}))
     resolver = Resolver(servers, time.monotonic, transports, families)
+    store: Store | TeamJournal | None = own
+    if worker is not None:
+        store = TeamJournal(worker.mesh, location, own, is_kept=bool(settings.state))
     shell = Shell(engine, log, resolver, store, durable_first=settings.flush == 0)
-    greeting = await _listen(settings, shell)
+    greeting = []
+    if own is not None:
+        found = location.load(own.open(), shell.now())
+        greeting.append(f"SIP proxy journal {journal(settings)}: {found} bindings")
+    if worker is not None and isinstance(store, TeamJournal):
+        shell.team = Team(worker.mesh, shell, location, store)
+        await _gather(shell.team, worker)
+    greeting = await _listen(settings, shell, number, count) + greeting
     if engine.media is not None:
         shell.relay = Relay(
             asyncio.get_running_loop(), settings.bound_ip, settings.relay_timeout, shell.media_silent, log.event,
@@ -81,24 +103,71 @@ async def _serve(settings: Settings) -> int:
             raise CannotServe(f"SIP_PROXY_HEP={settings.hep}: no way there: {error.strerror}; name another") from None
         greeting.append(f"SIP proxy mirrors every message to {settings.hep} (HEP3)")
     greeting += _state_of_affairs(settings, engine)
-    if store is not None:
-        count = location.load(store.open(), shell.now())
-        greeting.append(f"SIP proxy journal {journal(settings)}: {count} bindings")
     # What is here now stays. Nothing of a call refers to itself, so there is nothing to find in what a busy proxy
     # keeps, and to look through it would stop every call for half a second.
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_YOUNG, 100, 1_000_000)
-    await shell.run(greeting, _reloader(settings, engine, shell), settings.drain)
+    reload = _reloader(settings, engine, shell)
+    if worker is None or worker.is_first:
+        ended = [] if worker is None else _watch(worker, shell, log)
+        if worker is not None:
+            greeting.append(f"SIP proxy has {count} workers")
+        await shell.run(greeting, reload, settings.drain)
+        return 1 if ended else 0
+    await shell.run([], reload, settings.drain, worker.lifeline)
     return 0
 
 
+async def _gather(team: Team, worker: Worker) -> None:
+    """Wait until all workers have all bindings, and until all others serve. Raises CannotServe."""
+    wanted, loop = team.is_loaded, asyncio.get_running_loop()
+    ended: list[int] = []
+    if worker.is_first:
+        team.share()
+        wanted = team.are_ready
+
+    def end(process: int) -> None:
+        ended.append(process)
+        wanted.set()
+
+    watched = [os.pidfd_open(process) for process in worker.others] if worker.is_first else [os.dup(worker.lifeline)]
+    for descriptor in watched:
+        loop.add_reader(descriptor, end, descriptor)
+    await wanted.wait()
+    for descriptor in watched:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+    if ended:
+        raise CannotServe("a worker ended before it served: see what it said, or set SIP_PROXY_WORKERS=1")
+
+
+def _watch(worker: Worker, shell: Shell, log: Log) -> list[int]:
+    """Stop when another worker ends: what it had to do, nobody does. Returns the list of those who have."""
+    ended: list[int] = []
+    loop = asyncio.get_running_loop()
+
+    def end(process: int, descriptor: int) -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        ended.append(process)
+        log.line(f"SIP proxy stops: its worker {process} has ended, and the calls that were set up there are lost")
+        shell.end()
+
+    for process in worker.others:
+        descriptor = os.pidfd_open(process)
+        loop.add_reader(descriptor, end, process, descriptor)
+    return ended
+
+
 def build_engine(
-    settings: Settings, key: bytes, location: Location, sink: list[Effect], pairs: Sequence[int] | None = None
-) -> Engine:
+    settings: Settings, key: bytes, location: Location, sink: list[Effect], pairs: Sequence[int] | None = None,
+    is_first: bool = True,
+) -> Engine:  # fmt: skip
     """Return an engine for these settings: plain values go in, the core never sees the settings. Raises BadUsers.
 
-    `pairs`: the even media ports that can be used, when not all of the settings can.
+    `pairs`: the even media ports that can be used, when not all of the settings can. Of several workers the first keeps
+    registered phones alive.
     """
     remedies = Remedies(**{name: name not in settings.without for name in NAMES})
     mapping = {name: MappedUser(**given) for name, given in settings.ua_mapping.items()}
@@ -118,7 +187,7 @@ def build_engine(
         Terms(settings.expires_min, settings.expires_default, settings.expires_max,
               service_routes=[each.encode() for each in settings.service_route]),
         settings.max_transactions,
-        settings.keepalive,
+        settings.keepalive if is_first else 0,
         settings.keepalive_misses,
         lambda host: any(ipaddress.ip_address(host) in network for network in networks),
     )  # fmt: skip
@@ -128,12 +197,15 @@ def build_engine(
     return Engine(listeners, router, location, sink, signer, policy, authenticator, admission, relay)
 
 
-def _media_ports(settings: Settings, log: Log) -> list[int]:
-    """Return the even ports that are free, with the odd ones above them, on all our addresses. Raises CannotServe."""
+def _media_ports(settings: Settings, log: Log, number: int, count: int) -> list[int]:
+    """Return the even ports that are free, with the odd ones above them, on all our addresses. Raises CannotServe.
+
+    Of several workers each has its own.
+    """
     if settings.relay == "off" or "relay" in settings.without:
         return []
     _allow_many_sockets()
-    pairs = settings.relay_pairs
+    pairs = settings.relay_pairs[number::count]
     free = [port for port in pairs if all(can_bind((ip, port + each)) for ip in settings.ip for each in (0, 1))]
     if len(free) < len(pairs):
         taken = len(pairs) - len(free)
@@ -149,14 +221,47 @@ def _allow_many_sockets() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-async def _listen(settings: Settings, shell: Shell) -> list[str]:
+def _check(settings: Settings) -> None:
+    """See what could keep several workers from serving before they part: what is wrong is told once.
+
+    And that our ports are nobody's: workers share them, and would share them with him. Raises as `serve`.
+    """
+    if settings.users:
+        users.load(Path(settings.users), settings.auth_realm)
+    if settings.tls_certificate:
+        certificate, key, ca, names = tls_files(settings)
+        tls.server_context(certificate, key, ca, settings.tls_client, names)
+    for ip in settings.ip:
+        for transport, port in ports(settings):
+            kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
+            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, transport != "udp")
+                if ":" in ip:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                try:
+                    probe.bind((ip, port))
+                except OSError as error:
+                    raise _cannot_listen(ip, port, transport, error) from None
+
+
+def _cannot_listen(ip: str, port: int, transport: str, error: OSError) -> CannotServe:
+    return CannotServe(
+        f"cannot listen on {ip}:{port} ({transport}): {error.strerror}; "
+        "set SIP_PROXY_IP to an address of this machine, SIP_PROXY_PORT to a free port"
+    )
+
+
+async def _listen(settings: Settings, shell: Shell, number: int, count: int) -> list[str]:
     """Open every socket; return the lines that say so. Raises CannotServe."""
     limits = Limits(
         max_connections=settings.max_connections, max_per_source=settings.max_connections_per_source,
         idle_s=settings.idle, max_message=settings.max_message, max_head=min(settings.max_message, MAX_HEAD),
         message_s=settings.message_time, first_message_s=settings.message_time,
+        numbers=(number + 1, count), is_shared=count > 1,
     )  # fmt: skip
     streams = Streams(shell.receive_from_stream, shell.failed, shell.closed, limits, shell.count)
+    if shell.team is not None:
+        streams.opened = shell.team.opened
     context = _tls(settings, streams)
     lines = []
     for ip in settings.ip:
@@ -164,17 +269,14 @@ async def _listen(settings: Settings, shell: Shell) -> list[str]:
             local = (settings.public_ip(ip), port)
             try:
                 if transport == "udp":
-                    shell.add_udp(UdpSocket((ip, port)), local)
+                    shell.add_udp(UdpSocket((ip, port), is_shared=count > 1), local)
                 else:
                     await streams.listen(transport, (ip, port), local, context if transport == "tls" else None)
             except OSError as error:
-                raise CannotServe(
-                    f"cannot listen on {ip}:{port} ({transport}): {error.strerror}; "
-                    "set SIP_PROXY_IP to an address of this machine, SIP_PROXY_PORT to a free port"
-                ) from None
+                raise _cannot_listen(ip, port, transport, error) from None
             lines.append(f"SIP proxy listening on {ip}:{port} ({transport})")
     shell.streams = streams
-    if settings.http_port:
+    if settings.http_port and number == 0:
         shell.http = Http(shell.pages())
         try:
             await shell.http.listen(settings.http_ip, settings.http_port)

@@ -36,6 +36,10 @@ class Account:
             return int((self.path / "cpuacct.usage").read_text(encoding="ascii")) / 1000
         return sum(_ticks(self.proc / str(pid)) for pid in self.processes()) * 1e6 / TICKS_PER_S
 
+    def cpu_us_by_process(self) -> list[float]:
+        """Return the microseconds of CPU of each process, to a hundredth of a second."""
+        return [_ticks(self.proc / str(pid)) * 1e6 / TICKS_PER_S for pid in self.processes()]
+
     def memory_bytes(self) -> int:
         """Return what is resident now."""
         return sum(_resident(self.proc / str(pid)) for pid in self.processes())

@@ -10,9 +10,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from labkit.bench import limits, loaded, report, rounds
+from labkit.bench import limits, loaded, report, rounds, sharing
 from labkit.bench.containers import docker
-from labkit.bench.plan import ONE_WORKER, Plan, standing
+from labkit.bench.plan import APART, ONE_WORKER, Plan, standing
 from labkit.bench.systems import Images, Users
 from labkit.bench.work import OURS, WORKS, Work
 
@@ -26,6 +26,7 @@ def measure(plan: Plan) -> dict[str, Any]:
             result[name] = _one(plan, plan.work(name), users, result)
         if not plan.is_quick:
             result |= limits.of_sipp(plan, users)
+            result["workers"] = {OURS: sharing.measure(plan, users)}
             result["engine"] = {OURS: loaded.engine_times(plan.images.proxy)}
     finally:
         users.remove()
@@ -36,7 +37,8 @@ def measure(plan: Plan) -> dict[str, Any]:
 def _one(plan: Plan, work: Work, users: Users, result: dict[str, Any]) -> dict[str, Any]:
     with ExitStack() as stack:
         standings = {
-            system: stack.enter_context(standing(plan, system, work, users, ONE_WORKER)) for system in work.rates
+            system: stack.enter_context(standing(plan, system, work, users, ONE_WORKER, APART))
+            for system in work.rates
         }
         if work.is_loaded:
             return loaded.measure(plan, standings, work, users, result.get("call", {}))

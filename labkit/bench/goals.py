@@ -40,6 +40,8 @@ class Goal:
 GOALS = (
     Goal("call by UDP: CPU, of Kamailio's", ("call", "ratio_cpu"), 1.0, 1.5, "×"),
     Goal("call by UDP: highest rate, of Kamailio's", ("call", "ratio_rate"), 1.0, 0.7, "×", is_more_better=True),
+    Goal("call by UDP with two workers: CPU, of that with one", ("workers", "ours", "ratio_cpu"), 1.18, 1.18, "×"),
+    Goal("two workers: what one does beyond its share", ("workers", "ours", "apart"), 0.1, 0.1, "of it"),
     Goal("call by TCP: CPU, of Kamailio's", ("call-tcp", "ratio_cpu"), 1.0, 1.5, "×"),
     Goal("registration, written behind: CPU, of Kamailio's", ("register-behind", "ratio_cpu"), 1.5, 3.0, "×"),
     Goal("registration, on disk before the 200: CPU, of Kamailio's", ("register-through", "ratio_cpu"), 0.3, 0.5, "×"),

@@ -8,7 +8,7 @@ from typing import Any
 from labkit.bench import load, rounds, search
 from labkit.bench.containers import BOTH, Standing, pod
 from labkit.bench.load import Job, Result
-from labkit.bench.plan import TWO_WORKERS, Plan, standing
+from labkit.bench.plan import TOGETHER, TWO_WORKERS, Plan, standing
 from labkit.bench.systems import Users
 from labkit.bench.work import WORKS, Work
 from labkit.outcome import say
@@ -67,7 +67,7 @@ def _fault(plan: Plan, system: str, work: Work, users: Users, rate: int) -> str:
 
 def _trial(plan: Plan, system: str, work: Work, users: Users, rate: int, *, is_timed: bool = False) -> Result:
     """Try a rate on a fresh system, on both cores: what an earlier trial broke is not this one's fault."""
-    with standing(plan, system, work, users, TWO_WORKERS) as found:
+    with standing(plan, system, work, users, TWO_WORKERS, TOGETHER) as found:
         users.given = 0  # it knows no phone yet
         load.run(found, rounds.warm_up(work, users, min(rate, work.rates[system]), system))
         return load.run(found, rounds.job(work, users, rate, TRIAL_S, system, is_timed=is_timed, abort=not is_timed))
@@ -76,7 +76,7 @@ def _trial(plan: Plan, system: str, work: Work, users: Users, rate: int, *, is_t
 def _curve(plan: Plan, system: str, work: Work, users: Users, highest: int) -> list[dict[str, Any]]:
     """Return CPU and latency at several rates, on both cores as the highest was found."""
     points = []
-    with standing(plan, system, work, users, TWO_WORKERS) as found:
+    with standing(plan, system, work, users, TWO_WORKERS, TOGETHER) as found:
         load.run(found, rounds.warm_up(work, users, work.rates[system], system))
         for part in CURVE:
             rate = max(1, round(part * highest))

@@ -11,6 +11,7 @@ from labkit.bench.systems import Images, Users, program
 from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, WORKS, Work
 
 ONE_WORKER, TWO_WORKERS = 1, 2  # CPU is measured with one; for the highest rate on two cores there are two
+APART, TOGETHER = (SYSTEM_CPU, LOAD_CPU), (BOTH, BOTH)  # the cores of a system, and of SIPp
 
 
 @dataclass(slots=True, frozen=True)
@@ -37,10 +38,12 @@ class Plan:
 
 
 @contextmanager
-def standing(plan: Plan, system: str, work: Work, users: Users, workers: int) -> Iterator[Standing]:
-    """A system that serves in a pod of its own: on a core of its own with one worker, on both cores with two."""
-    own, other = (SYSTEM_CPU, LOAD_CPU) if workers == ONE_WORKER else (BOTH, BOTH)
-    with pod(plan.project, system, plan.images.phone, other, users.volume) as inside:
+def standing(
+    plan: Plan, system: str, work: Work, users: Users, workers: int, cores: tuple[str, str], name: str = ""
+) -> Iterator[Standing]:
+    """A system that serves in a pod of its own, under its own name or another."""
+    own, other = cores
+    with pod(plan.project, name or system, plan.images.phone, other, users.volume) as inside:
         runs = program(system, work, plan.images, users, workers)
-        with serving(plan.project, system, runs, inside, own, work.transport) as found:
+        with serving(plan.project, name or system, runs, inside, own, work.transport) as found:
             yield found

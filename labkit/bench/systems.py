@@ -84,6 +84,8 @@ def _ours(work: Work, images: Images, users: Users, workers: int) -> Program:
         "SIP_PROXY_IP": "127.0.0.1",
         "UA_MAPPING": json.dumps(MAPPING),
     }
+    if workers > 1:
+        variables["SIP_PROXY_WORKERS"] = str(workers)
     volumes = []
     if work.has_passwords:
         variables |= {"SIP_PROXY_USERS": "/users/users", "SIP_PROXY_REALM": REALM, "SIP_PROXY_ALGORITHMS": "MD5"}

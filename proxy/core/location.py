@@ -53,34 +53,48 @@ class Binding:
 class Location:
     """AOR (the user part: all names of the proxy are one domain) -> its bindings, the newest last."""
 
-    def __init__(self, journal: list[Effect] | None = None) -> None:
+    def __init__(self, journal: list[Effect] | None = None, first_id: int = 1, step: int = 1) -> None:
+        """`first_id` and `step`: which ids new bindings get, where others give ids too."""
         self.by_id: dict[int, Binding] = {}
         self.targets: Counter[Address] = Counter()  # where registered phones are, by Contact and by flow
         self.behind_nat: Counter[Address] = Counter()  # of the flows, those of phones behind a NAT
         self._aors: dict[bytes, list[Binding]] = {}
         self._journal: list[Effect] = [] if journal is None else journal
-        self._last_id = 0
+        self._last_id, self._step = first_id - step, step
         self._scan_at = 0.0
 
     def load(self, records: Iterable[Record], now: float) -> int:
         """Take over what the journal kept; return how many bindings live. Connections of before are gone."""
         for record in records:
-            self._last_id = max(self._last_id, record.id)
-            flow = Flow(
-                record.transport, (record.local_host, record.local_port), (record.remote_host, record.remote_port),
-                0 if record.transport == "udp" else -1,
-            )  # fmt: skip
-            binding = Binding(
-                record.aor, record.contact, binding_key(record.contact, record.instance, record.reg_id), flow,
-                record.expires_at, record.call_id, record.cseq, record.q, bool(record.natted), record.instance,
-                record.reg_id, record.path, record.id,
-            )  # fmt: skip
-            if binding.expires_at > now:
-                self._aors.setdefault(binding.aor, []).append(binding)
-                self._enter(binding)
+            self._know(record.id)
+            if record.expires_at > now:
+                self.take(record, 0 if record.transport == "udp" else -1)
             else:
                 self._journal.append(Forget(record.id))
         return len(self.by_id)
+
+    def take(self, record: Record, connection: int) -> None:
+        """Take over a binding that is kept elsewhere too, in the place of the one with its id.
+
+        `connection` is its flow's. Nothing goes to the journal.
+        """
+        self.drop(record.id)
+        self._know(record.id)
+        local, remote = (record.local_host, record.local_port), (record.remote_host, record.remote_port)
+        binding = Binding(
+            record.aor, record.contact, binding_key(record.contact, record.instance, record.reg_id),
+            Flow(record.transport, local, remote, connection), record.expires_at, record.call_id, record.cseq, record.q,
+            bool(record.natted), record.instance, record.reg_id, record.path, record.id,
+        )  # fmt: skip
+        self._aors.setdefault(binding.aor, []).append(binding)
+        self._enter(binding)
+
+    def drop(self, id: int) -> None:
+        """Let a binding go that was removed elsewhere, if it is here."""
+        binding = self.by_id.get(id)
+        if binding is not None:
+            self._aors[binding.aor].remove(binding)
+            self._leave(binding, forget=False)
 
     def bindings(self, aor: bytes, now: float) -> list[Binding] | None:
         """Return an AOR's live bindings, the newest first; None for an AOR that never registered."""
@@ -117,7 +131,7 @@ class Location:
             if old is not None:
                 self._leave(old, forget=False)
             else:
-                self._last_id += 1
+                self._last_id += self._step
                 binding.id = self._last_id
             self._enter(binding)
         self._aors[aor] = wanted
@@ -132,6 +146,11 @@ class Location:
         if found is not None and self.by_id.get(binding.id) is binding:
             found.remove(binding)
             self._leave(binding)
+
+    def _know(self, id: int) -> None:
+        """Give no id up to this one any more."""
+        if id > self._last_id:
+            self._last_id += (id - self._last_id) // self._step * self._step
 
     def _enter(self, binding: Binding) -> None:
         self.by_id[binding.id] = binding

@@ -43,6 +43,8 @@ class Limits:
     first_message_s: float = 30  # from accepting a connection to its first whole message
     message_s: float = 30  # from the first byte of a message to its last; also for a peer to read what is queued
     connect_s: float = 5
+    numbers: tuple[int, int] = (1, 1)  # the first connection's, and the step to the next one's
+    is_shared: bool = False  # other workers listen at the same ports
     handshake_s: float = 10  # TLS, either way
 
 
@@ -51,7 +53,7 @@ class Places:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._next = itertools.count(1)
+        self._next = itertools.count(*limits.numbers)
         self._taken: dict[int, str] = {}  # number -> the address that it was accepted from; "": opened by us
 
     def take(self, source: str) -> int | None:
@@ -233,6 +235,7 @@ class Listener:
         local: Address,
         accept: Callable[[Listener, socket.socket, str, int], None],
         count: Callable[[str], None],
+        is_shared: bool = False,
     ) -> None:
         """Bind and listen, on a running loop. Raises OSError."""
         self.transport = transport
@@ -245,6 +248,7 @@ class Listener:
         try:
             self._socket.setblocking(False)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
             if self.family == socket.AF_INET6:
                 self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             self._socket.bind(bind)

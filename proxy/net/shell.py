@@ -1,7 +1,8 @@
 """Runs the engine on real sockets and a real clock: messages in, effects out, until a signal ends it.
 
 The invariant: the engine is entered from the event loop only, by one call at a time, and its effects are carried out in
-their order. With a journal that is written before the answer, whatever follows a Save in one list waits for it.
+their order. With a journal that is written before the answer, whatever follows a Save in one list waits for it. Where
+several processes are one proxy, each has a shell and an engine of its own, and `team` knows what is whose.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from proxy.core.effects import CloseRelay, Effect, Forget, Locate, Note, OpenRel
 from proxy.core.engine import Engine
 from proxy.core.flow import Address, Flow
 from proxy.log import Log
-from proxy.metrics import render
+from proxy.metrics import render, total
 from proxy.net.hep import Mirror
 from proxy.net.http import PLAIN, Http, Page
 from proxy.net.relay import Relay
 from proxy.net.resolver import NoAnswer, NoSuchHost, Resolver
 from proxy.net.store import Store
 from proxy.net.stream import Streams
+from proxy.net.team import Team, TeamJournal
 from proxy.net.udp import UdpSocket
 from proxy.sip.memory import remembered
 
@@ -41,8 +43,12 @@ MOST_SHOWN = 1000  # bindings on /registrations
 class Shell:
     """Carries out what the engine wants."""
 
-    def __init__(self, engine: Engine, log: Log, resolver: Resolver, store: Store | None, durable_first: bool) -> None:
+    def __init__(
+        self, engine: Engine, log: Log, resolver: Resolver, store: Store | TeamJournal | None, durable_first: bool
+    ) -> None:
         self.engine = engine
+        self.team: Team | None = None  # the other processes
+        self.reload: Callable[[], list[str]] = list
         self.streams: Streams | None = None
         self.http: Http | None = None
         self.relay: Relay | None = None
@@ -60,8 +66,9 @@ class Shell:
         self._started = time.time()
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
-        if store is not None:
-            store.hand_over = self._from_writer
+        own = store.own if isinstance(store, TeamJournal) else store
+        if own is not None:
+            own.hand_over = self._from_writer
 
     def now(self) -> float:
         """Return Unix seconds, of a clock that does not run back."""
@@ -74,9 +81,14 @@ class Shell:
         self._udp[local] = udp
 
     def receive(self, data: bytes, flow: Flow) -> None:
-        """Give one message to the engine."""
+        """Take one message from the network."""
         if self.mirror is not None:
             self.mirror.received(data, flow, self.now())
+        if self.team is None or not self.team.passes_on(data, flow):
+            self.see_to(data, flow)
+
+    def see_to(self, data: bytes, flow: Flow) -> None:
+        """Give one message to the engine."""
         try:
             self._carry_out(self.engine.receive(data, flow, self.now()))
         except Exception as error:
@@ -84,6 +96,8 @@ class Shell:
 
     def failed(self, token: bytes) -> None:
         """Tell the engine that something could not be sent."""
+        if self.team is not None and self.team.failed(token):
+            return
         self._enter(token, self.engine.failed, token)
         self.arm()
 
@@ -102,6 +116,8 @@ class Shell:
     def closed(self, flow: Flow) -> None:
         """A connection is gone. Who is reached by it is found out when somebody wants to."""
         self._log.strange("connection-closed", {"flow": flow})
+        if self.team is not None:
+            self.team.closed(flow)
 
     def count(self, name: str) -> None:
         """Count an event of the streams."""
@@ -199,14 +215,23 @@ class Shell:
         if self.mirror is not None:
             self.mirror.sent(effect.data, flow, self.now())
         if flow.transport != "udp":
-            if self.streams is not None:
-                self.streams.send(effect)
+            if self.team is None or not self.team.sends(effect):
+                self.send_by_stream(effect)
             return
         failure = self._udp[flow.local].send(effect.data, flow.remote)
         if failure is not None:
             self._log.strange("send-failed", {"flow": flow, "why": failure})
             if effect.token:
                 self._loop.call_soon(self.failed, effect.token)
+
+    def has_stream(self, effect: Send) -> bool:
+        """Say whether a connection of this process will do."""
+        return self.streams is not None and self.streams.has(effect)
+
+    def send_by_stream(self, effect: Send) -> None:
+        """Send by a connection of this process."""
+        if self.streams is not None:
+            self.streams.send(effect)
 
     def _send_all(self, sends: list[Send]) -> None:
         for effect in sends:
@@ -240,7 +265,8 @@ class Shell:
             "/media": self._media,
         }  # fmt: skip
 
-    def _metrics(self) -> Page:
+    def values(self) -> dict[str, float]:
+        """Return what this process counts, by the names of the metrics."""
         engine, open_connections = self.engine, self.streams.open_connections if self.streams else {}
         values: dict[str, float] = {
             **engine.counts,
@@ -262,17 +288,28 @@ class Shell:
             values |= self.relay.counts() | {"relay-ports-free": len(engine.media.free)}
         if self.mirror is not None:
             values["hep-lost"] = self.mirror.lost
-        if self._store is not None:
+        if self.team is not None:
+            values["worker-losses"] = self.team.lost
+        own = self._store.own if isinstance(self._store, TeamJournal) else self._store
+        if own is not None:
             values |= {
-                "journal-commits": self._store.commits,
-                "journal-failures": self._store.failures,
-                "journal-durable": self._store.is_durable,
+                "journal-commits": own.commits,
+                "journal-failures": own.failures,
+                "journal-durable": own.is_durable,
             }
+        return values
+
+    def _metrics(self) -> Page:
+        values = self.values()
+        if self.team is not None:
+            values = total([values, *self.team.told.values()])
         return 200, "text/plain; version=0.0.4; charset=utf-8", render(values)
 
     def _health(self) -> Page:
         if self.engine.is_draining:
             return 503, PLAIN, "stopping\n"
+        if self.team is not None and not self.team.is_well():
+            return 503, PLAIN, "a worker does not answer\n"
         return 200, PLAIN, "ok\n"
 
     def _registrations(self) -> Page:
@@ -291,13 +328,20 @@ class Shell:
         ]
         return 200, "application/json", json.dumps({"total": len(self.engine.location.by_id), "bindings": rows}) + "\n"
 
-    def _media(self) -> Page:
+    def media_rows(self) -> list[dict[str, object]]:
+        """Return what has passed in the calls whose media comes through this process."""
         calls = {} if self.relay is None else self.relay.calls
-        rows = [
+        return [
             {"call_id": _text(call.call_id), **call.summary()}
             for _, call in zip(range(MOST_SHOWN), calls.values(), strict=False)
         ]
-        return 200, "application/json", json.dumps({"total": len(calls), "sessions": rows}) + "\n"
+
+    def _media(self) -> Page:
+        count, rows = len({} if self.relay is None else self.relay.calls), self.media_rows()
+        if self.team is not None:
+            count += round(sum(values["relay-sessions"] for values in self.team.told.values()))
+            rows = [*rows, *(row for others in self.team.rows.values() for row in others)][:MOST_SHOWN]
+        return 200, "application/json", json.dumps({"total": count, "sessions": rows}) + "\n"
 
     # The life of it
 
@@ -307,26 +351,48 @@ class Shell:
             self._stopped.set()  # asked twice: at once
         self._stopping.set()
         self.engine.is_draining = True
+        if self.team is not None:
+            self.team.drain()
 
-    def _reload(self, reload: Callable[[], list[str]]) -> None:
-        for line in reload():
+    def end(self) -> None:
+        """Stop at once."""
+        self._stopping.set()
+        self._stopped.set()
+
+    def _reload(self) -> None:
+        for line in self.reload():
             self._log.line(line)
+        if self.team is not None:
+            self.team.reload()
 
-    async def run(self, greeting: list[str], reload: Callable[[], list[str]], drain_s: float) -> None:
-        """Serve until SIGINT or SIGTERM; the greeting is written when a signal would already stop us cleanly."""
+    async def run(
+        self, greeting: list[str], reload: Callable[[], list[str]], drain_s: float, lifeline: int | None = None
+    ) -> None:
+        """Serve until SIGINT or SIGTERM; the greeting is written when a signal would already stop us cleanly.
+
+        With a `lifeline` (a file descriptor) signals are somebody else's, who closes it when it is time to end.
+        """
+        self.reload = reload
+        is_led = lifeline is not None
         for number in (signal.SIGINT, signal.SIGTERM):
-            self._loop.add_signal_handler(number, self.stop)
-        self._loop.add_signal_handler(signal.SIGHUP, self._reload, reload)
+            self._loop.add_signal_handler(number, _ignored if is_led else self.stop)
+        self._loop.add_signal_handler(signal.SIGHUP, _ignored if is_led else self._reload)
+        if lifeline is not None:
+            self._loop.add_reader(lifeline, self.end)
         for local, udp in self._udp.items():
             flow_from = remembered(partial(Flow, "udp", local))  # to make one takes longer than to find it
             self._loop.add_reader(udp.socket, self._drain, udp, flow_from)
         self._carry_out(self.engine.start(self.now()))
         self.arm()
+        if is_led and self.team is not None:
+            self.team.say_ready()
         self._log.later = self._loop.call_later
         for line in greeting:
             self._log.line(line)
         await self._stopping.wait()
         await self._finish(drain_s)
+        if lifeline is not None:
+            self._loop.remove_reader(lifeline)
         for udp in self._udp.values():
             self._loop.remove_reader(udp.socket)
         if self._store is not None:
@@ -342,13 +408,21 @@ class Shell:
             await self.http.close()
         if self.mirror is not None:
             self.mirror.close()
+        if self.team is not None:
+            self.team.close()
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
         self._log.later = None
-        counts = " ".join(f"{name}={count}" for name, count in sorted(self.engine.counts.items()))
-        self._log.line(f"SIP proxy stopped {counts}".rstrip())
+        self._log.flush()
+        if not is_led:
+            counts = total([self.engine.counts, *([] if self.team is None else self.team.told.values())])
+            told = " ".join(f"{name}={counts[name]:g}" for name in sorted(counts) if name in self.engine.counts)
+            self._log.line(f"SIP proxy stopped {told}".rstrip())
+
+    def _pending(self) -> int:
+        return self.engine.pending() + (0 if self.team is None else self.team.pending())
 
     async def _finish(self, drain_s: float) -> None:
         """Wait until every request has its final response, a second signal comes, or the time is up."""
@@ -356,11 +430,15 @@ class Shell:
         pending = self.engine.pending()
         if pending:
             self._log.line(f"SIP proxy stopping: {pending} requests wait for an answer, at most {drain_s:g} s")
-        while self.engine.pending() and not self._stopped.is_set() and self._loop.time() < deadline:
+        while self._pending() and not self._stopped.is_set() and self._loop.time() < deadline:
             try:
                 await asyncio.wait_for(self._stopped.wait(), 0.05)  # pacing of a look at the engine, with a deadline
             except TimeoutError:
                 continue
+
+
+def _ignored() -> None:
+    """A signal that is somebody else's business."""
 
 
 def _text(given: bytes) -> str:

@@ -41,6 +41,7 @@ class Streams:
         self.limits = limits
         self.client_context: ssl.SSLContext | None = None  # for TLS connections that we open; None: we open none
         self.server_context: ssl.SSLContext | None = None  # of the TLS listeners, for who reloads it
+        self.opened: Callable[[Flow], None] = lambda flow: None  # hears of each connection that is made
         self.segment = memoryview(bytearray(SEGMENT_BYTES))  # shared: whoever is given it empties it before he returns
         self._failed = failed
         self._closed = closed
@@ -63,7 +64,7 @@ class Streams:
 
         `local` is the advertised address: what `Flow.local` says, also for connections that we open.
         """
-        listener = Listener(transport, bind, local, self._accept, self.count)
+        listener = Listener(transport, bind, local, self._accept, self.count, self.limits.is_shared)
         self._listeners[listener] = context
         return listener.address
 
@@ -81,6 +82,10 @@ class Streams:
                 return
         if connection is None or not connection.write(effect.data):
             self._fail(effect)
+
+    def has(self, effect: Send) -> bool:
+        """Say whether there is a connection that will do for a message that asks for none in particular."""
+        return self._find(effect) is not None
 
     async def close(self) -> None:
         """Close everything; what is queued has LINGER_S to leave."""
@@ -105,6 +110,7 @@ class Streams:
         self._connections[flow.connection] = connection
         self._by_remote.setdefault((flow.transport, flow.remote), []).append(connection)
         self._flush(connection)  # before anybody can send past what has waited
+        self.opened(flow)
         self.count("connections-accepted" if connection.name is None else "connections-opened")
         if self._sweeper is None:
             self._sweep()

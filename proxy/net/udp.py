@@ -17,14 +17,18 @@ SOCKET_BUFFER_BYTES = 4 << 20  # a burst of some thousand messages; the kernel m
 class UdpSocket:
     """One bound, non-blocking socket."""
 
-    def __init__(self, address: Address) -> None:
-        """Bind. Raises OSError."""
+    def __init__(self, address: Address, is_shared: bool = False) -> None:
+        """Bind; `is_shared` with other workers: the kernel gives all that comes from one address and port to one of us.
+
+        Raises OSError.
+        """
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
         if family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # IPv4 has a socket of its own
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SOCKET_BUFFER_BYTES)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, is_shared)
         try:
             self.socket.bind(address)
         except OSError:

@@ -83,3 +83,19 @@ def test_lines_that_cannot_be_written_are_counted() -> None:
     written.event("y", {})
     written.flush()
     assert written.lost == 2
+
+
+def test_lines_are_written_in_pieces_that_a_pipe_takes_at_once() -> None:
+    """Several workers write to one pipe: a piece that is longer could be torn by another's."""
+    written, stream, _ = log()
+    pieces: list[str] = []
+    stream.write = pieces.append  # type: ignore[assignment,method-assign]
+    written.later = lambda seconds, action: None
+    for number in range(100):
+        written.event("call-made", {"call_id": f"{number}-" + "ü" * 90})
+    written.flush()
+    assert len(pieces) > 3
+    assert all(len(piece.encode()) <= 4096 and piece.endswith("\n") for piece in pieces)
+    assert "".join(pieces).count("call-made") == 100
+    written.line("x" * 5000)  # what is longer by itself is a piece by itself
+    assert pieces[-1] == "x" * 5000 + "\n"

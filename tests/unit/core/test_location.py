@@ -220,3 +220,53 @@ def test_a_binding_is_told_by_its_uri_or_by_instance_and_reg_id(
     one: tuple[bytes, bytes, int], other: tuple[bytes, bytes, int], same: bool
 ) -> None:
     assert (binding_key(*one) == binding_key(*other)) == same
+
+
+def test_two_tables_that_tell_each_other_are_the_same_and_give_no_id_twice() -> None:
+    """As several workers do: each gives every second id, and takes what the other has."""
+    told: list[list[Effect]] = [[], []]
+    tables = [Location(told[0], 1, 2), Location(told[1], 2, 2)]
+
+    def tell() -> None:
+        for number, table in enumerate(tables):
+            for effect in told[number]:
+                if isinstance(effect, Save):
+                    tables[1 - number].take(effect.record, table.by_id[effect.record.id].flow.connection)
+                elif isinstance(effect, Forget):
+                    tables[1 - number].drop(effect.id)
+            told[number].clear()
+
+    def register(table: Location, *wanted: Binding, aor: bytes) -> None:
+        for each in put(table, *wanted, aor=aor):
+            table.save(each)
+        tell()
+        for each_table in tables:
+            agree(each_table, (b"a", b"b"))
+
+    by_stream = replace(binding(b"1"), flow=FLOW._replace(transport="tcp", connection=7), natted=True)
+    register(tables[0], by_stream, aor=b"a")
+    assert tables[1].by_id[1].flow.connection == 7
+    assert tables[1].behind_nat == tables[0].behind_nat
+    register(tables[1], binding(b"2", aor=b"b"), aor=b"b")
+    register(tables[0], binding(b"3", aor=b"b"), *(tables[0].bindings(b"b", 0.0) or []), aor=b"b")
+    assert [names(table, aor=b"b") for table in tables] == [[b"2", b"3"], [b"2", b"3"]]
+    assert [sorted(table.by_id) for table in tables] == [[1, 2, 3], [1, 2, 3]]
+    refreshed = replace(tables[1].by_id[1], expires_at=20.0)  # by the other one, with a successor of the same id
+    register(tables[1], refreshed, aor=b"a")
+    assert [table.by_id[1].expires_at for table in tables] == [20.0, 20.0]
+    register(tables[1], aor=b"a")
+    tables[0].remove(tables[0].by_id[2])
+    tell()
+    assert [sorted(table.by_id) for table in tables] == [[3], [3]]
+    tables[0].drop(2)  # once more: nothing happens
+
+
+@pytest.mark.parametrize(
+    ("first", "step", "known", "next_id"), [(1, 1, 7, 8), (1, 3, 7, 10), (2, 3, 7, 8), (3, 3, 7, 9), (3, 3, 1, 3)]
+)
+def test_an_id_that_is_known_is_never_given_again(first: int, step: int, known: int, next_id: int) -> None:
+    table = Location([], first, step)
+    table.load([replace(binding(b"1"), id=known).record()], 0.0)
+    (new,) = put(table, binding(b"2", aor=b"b"), aor=b"b")
+    assert new.id == next_id
+    assert (new.id - first) % step == 0

@@ -1,0 +1,49 @@
+"""Several processes that are one proxy: they part here, and end together.
+
+The first is the one that was started: it has the journal and the pages, and gets the signals. When it ends, however
+that comes, the others end, because a pipe that only it holds open is closed; when another one ends, the first stops.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.net.mesh import Mesh
+
+
+@dataclass(slots=True)
+class Worker:
+    """One of the processes, seen from within."""
+
+    mesh: Mesh
+    lifeline: int  # a file descriptor: at the first worker's the end that it holds open, else the one to watch
+    others: list[int]  # the first worker's: the ids of the other processes
+
+    @property
+    def is_first(self) -> bool:
+        """Say whether this is the process that was started."""
+        return self.mesh.number == 0
+
+
+def part(count: int, work: Callable[[Worker], int]) -> int:
+    """Have so many processes do the work; return what this one's came to. To be called before anything else runs."""
+    mesh = Mesh(count)
+    watched, held = os.pipe()
+    others: list[int] = []
+    for number in range(1, count):
+        process = os.fork()
+        if process == 0:
+            os.close(held)
+            mesh.become(number)
+            return work(Worker(mesh, watched, []))
+        others.append(process)
+    os.close(watched)
+    mesh.become(0)
+    try:
+        return work(Worker(mesh, held, others))
+    finally:
+        os.close(held)
+        for process in others:
+            os.waitpid(process, 0)
