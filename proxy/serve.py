@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import ipaddress
-import os
 import resource
 import secrets
 import socket
@@ -109,55 +108,44 @@ async def _serve(settings: Settings, log: Log, key: bytes, own: Store | None, wo
     gc.freeze()
     gc.set_threshold(GC_YOUNG, 100, 1_000_000)
     reload = _reloader(settings, engine, shell)
-    if worker is None or worker.is_first:
-        ended = [] if worker is None else _watch(worker, shell, log)
-        if worker is not None:
-            greeting.append(f"SIP proxy has {count} workers")
-        await shell.run(greeting, reload, settings.drain)
-        return 1 if ended else 0
-    await shell.run([], reload, settings.drain, worker.lifeline)
-    return 0
+    if worker is not None and not worker.is_first:
+        await shell.run([], reload, settings.drain, worker.lifeline)
+        return 0
+    ended: list[int] = []
+    if worker is not None:
+
+        def stop(process: int) -> None:
+            """What another worker had to do, nobody does."""
+            ended.append(process)
+            log.line(f"SIP proxy stops: its worker {process} has ended, and the calls that were set up there are lost")
+            shell.end()
+
+        worker.watch(stop)
+        shell.end_others = worker.end_others
+        greeting.append(f"SIP proxy has {count} workers")
+    await shell.run(greeting, reload, settings.drain)
+    return 1 if ended else 0
 
 
 async def _gather(team: Team, worker: Worker) -> None:
     """Wait until all workers have all bindings, and until all others serve. Raises CannotServe."""
-    wanted, loop = team.is_loaded, asyncio.get_running_loop()
-    ended: list[int] = []
-    if worker.is_first:
-        team.share()
-        wanted = team.are_ready
+    loop, ended = asyncio.get_running_loop(), []
+    wanted = team.are_ready if worker.is_first else team.is_loaded
 
     def end(process: int) -> None:
         ended.append(process)
         wanted.set()
 
-    watched = [os.pidfd_open(process) for process in worker.others] if worker.is_first else [os.dup(worker.lifeline)]
-    for descriptor in watched:
-        loop.add_reader(descriptor, end, descriptor)
-    await wanted.wait()
-    for descriptor in watched:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
+    if worker.is_first:
+        worker.watch(end)
+        team.share()
+        await wanted.wait()
+    else:
+        loop.add_reader(worker.lifeline, end, 0)
+        await wanted.wait()
+        loop.remove_reader(worker.lifeline)
     if ended:
         raise CannotServe("a worker ended before it served: see what it said, or set SIP_PROXY_WORKERS=1")
-
-
-def _watch(worker: Worker, shell: Shell, log: Log) -> list[int]:
-    """Stop when another worker ends: what it had to do, nobody does. Returns the list of those who have."""
-    ended: list[int] = []
-    loop = asyncio.get_running_loop()
-
-    def end(process: int, descriptor: int) -> None:
-        loop.remove_reader(descriptor)
-        os.close(descriptor)
-        ended.append(process)
-        log.line(f"SIP proxy stops: its worker {process} has ended, and the calls that were set up there are lost")
-        shell.end()
-
-    for process in worker.others:
-        descriptor = os.pidfd_open(process)
-        loop.add_reader(descriptor, end, process, descriptor)
-    return ended
 
 
 def build_engine(

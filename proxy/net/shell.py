@@ -48,6 +48,7 @@ class Shell:
     ) -> None:
         self.engine = engine
         self.team: Team | None = None  # the other processes
+        self.end_others: Callable[[], Coroutine[Any, Any, None]] | None = None  # set where this one leads them
         self.reload: Callable[[], list[str]] = list
         self.streams: Streams | None = None
         self.http: Http | None = None
@@ -408,6 +409,8 @@ class Shell:
             await self.http.close()
         if self.mirror is not None:
             self.mirror.close()
+        if self.end_others is not None:
+            await self.end_others()
         if self.team is not None:
             self.team.close()
         if self._timer is not None:

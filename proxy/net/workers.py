@@ -6,9 +6,11 @@ that comes, the others end, because a pipe that only it holds open is closed; wh
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from proxy.net.mesh import Mesh
 
@@ -26,6 +28,34 @@ class Worker:
         """Say whether this is the process that was started."""
         return self.mesh.number == 0
 
+    def watch(self, ended: Callable[[int], None]) -> None:
+        """Have `ended(process)` called when another process ends before `end_others`; for the first, on its loop."""
+        for process in self.others:
+            self._when_ended(process, partial(self._tell, ended, process))
+
+    async def end_others(self) -> None:
+        """Have the others end, and wait until they have."""
+        os.close(self.lifeline)
+        self.lifeline = -1
+        for process in self.others:
+            gone = asyncio.Event()
+            self._when_ended(process, gone.set)
+            await gone.wait()
+
+    def _tell(self, ended: Callable[[int], None], process: int) -> None:
+        if self.lifeline >= 0:
+            ended(process)
+
+    def _when_ended(self, process: int, action: Callable[[], None]) -> None:
+        loop, descriptor = asyncio.get_running_loop(), os.pidfd_open(process)
+
+        def act() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            action()
+
+        loop.add_reader(descriptor, act)
+
 
 def part(count: int, work: Callable[[Worker], int]) -> int:
     """Have so many processes do the work; return what this one's came to. To be called before anything else runs."""
@@ -41,9 +71,11 @@ def part(count: int, work: Callable[[Worker], int]) -> int:
         others.append(process)
     os.close(watched)
     mesh.become(0)
+    worker = Worker(mesh, held, others)
     try:
-        return work(Worker(mesh, held, others))
+        return work(worker)
     finally:
-        os.close(held)
+        if worker.lifeline >= 0:
+            os.close(held)
         for process in others:
             os.waitpid(process, 0)

@@ -198,6 +198,23 @@ def test_a_phone_is_one_binding_whichever_worker_it_registers_with(phone: Callab
         assert (shown["total"], shown["bindings"][0]["aor"]) == (1, "bob")
 
 
+def test_phones_that_register_at_one_moment_are_all_known_to_all(phone: Callable[..., Phone]) -> None:
+    port, count = free_port(), 60
+    with workers(SIP_PROXY_HTTP_PORT=str(port)) as proxy:
+        bobs = [phone(proxy.port) for _ in range(count)]
+        for number, bob in enumerate(bobs):
+            uri, to = f"sip:127.0.0.1:{proxy.port}", f"<sip:bob{number}@127.0.0.1>"
+            bob.say("REGISTER", uri, call_id(number % COUNT, f"all{number}-"), to=to)
+        for bob in bobs:
+            assert bob.hear().startswith("SIP/2.0 200")
+        until(lambda: metric(proxy, port, "bindings") == count, "the first worker knows all")
+        alice = phone(proxy.port)
+        for number, bob in enumerate(bobs):
+            call = call_id((number + 1) % COUNT, f"one{number}-")
+            alice.say("INVITE", f"sip:bob{number}@127.0.0.1:{proxy.port}", call)
+            assert bob.hear().startswith("INVITE")
+
+
 def test_a_retransmission_from_another_port_of_the_router_is_absorbed(phone: Callable[..., Phone]) -> None:
     with workers() as proxy:
         bob = phone(proxy.port)
