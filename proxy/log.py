@@ -59,12 +59,12 @@ class Log:
         lines, self._waiting = self._waiting, []
         if not lines:
             return
-        try:
-            for piece in _pieces(lines):
+        for piece in _pieces(lines):
+            try:
                 self._stream.write(piece)
                 self._stream.flush()
-        except (OSError, ValueError):  # a full disk, a reader that has gone: calls go on without their lines
-            self.lost += len(lines)
+            except (OSError, ValueError):  # a full disk, a reader that has gone: calls go on without their lines
+                self.lost += piece.count("\n")
 
     def _is_within(self, most: int) -> bool:
         """Say whether this second has room for another line; what had none is counted in the next."""

@@ -81,14 +81,15 @@ async def _serve(settings: Settings, log: Log, key: bytes, own: Store | None, wo
     if worker is not None:
         store = TeamJournal(worker.mesh, location, own, is_kept=bool(settings.state))
     shell = Shell(engine, log, resolver, store, durable_first=settings.flush == 0)
-    greeting = []
-    if own is not None:
-        found = location.load(own.open(), shell.now())
-        greeting.append(f"SIP proxy journal {journal(settings)}: {found} bindings")
-    if worker is not None and isinstance(store, TeamJournal):
+    known: list[str] = []
+    if worker is None:
+        greeting = await _listen(settings, shell, number, count)
+    elif isinstance(store, TeamJournal):
         shell.team = Team(worker.mesh, shell, location, store)
-        await _gather(shell.team, worker)
-    greeting = await _listen(settings, shell, number, count) + greeting
+        known = _load(settings, own, location, shell)
+        if not await _gather(shell.team, worker):
+            return 1  # the first one says why
+        greeting = await _listen(settings, shell, number, count)
     if engine.media is not None:
         shell.relay = Relay(
             asyncio.get_running_loop(), settings.bound_ip, settings.relay_timeout, shell.media_silent, log.event,
@@ -102,6 +103,7 @@ async def _serve(settings: Settings, log: Log, key: bytes, own: Store | None, wo
             raise CannotServe(f"SIP_PROXY_HEP={settings.hep}: no way there: {error.strerror}; name another") from None
         greeting.append(f"SIP proxy mirrors every message to {settings.hep} (HEP3)")
     greeting += _state_of_affairs(settings, engine)
+    greeting += known or _load(settings, own, location, shell)
     # What is here now stays. Nothing of a call refers to itself, so there is nothing to find in what a busy proxy
     # keeps, and to look through it would stop every call for half a second.
     gc.collect()
@@ -127,8 +129,18 @@ async def _serve(settings: Settings, log: Log, key: bytes, own: Store | None, wo
     return 1 if ended else 0
 
 
-async def _gather(team: Team, worker: Worker) -> None:
-    """Wait until all workers have all bindings, and until all others serve. Raises CannotServe."""
+def _load(settings: Settings, own: Store | None, location: Location, shell: Shell) -> list[str]:
+    """Take over what the journal kept; return a line that says so."""
+    if own is None:
+        return []
+    return [f"SIP proxy journal {journal(settings)}: {location.load(own.open(), shell.now())} bindings"]
+
+
+async def _gather(team: Team, worker: Worker) -> bool:
+    """Wait until this worker has all bindings, or is the first and all others serve; False when it is to end.
+
+    Raises CannotServe when it is the first and another one has ended.
+    """
     loop, ended = asyncio.get_running_loop(), []
     wanted = team.are_ready if worker.is_first else team.is_loaded
 
@@ -144,8 +156,9 @@ async def _gather(team: Team, worker: Worker) -> None:
         loop.add_reader(worker.lifeline, end, 0)
         await wanted.wait()
         loop.remove_reader(worker.lifeline)
-    if ended:
+    if ended and worker.is_first:
         raise CannotServe("a worker ended before it served: see what it said, or set SIP_PROXY_WORKERS=1")
+    return not ended
 
 
 def build_engine(
@@ -216,6 +229,11 @@ def _check(settings: Settings) -> None:
     """
     if settings.users:
         users.load(Path(settings.users), settings.auth_realm)
+    if settings.relay != "off" and len(settings.relay_pairs) < 2 * settings.workers:
+        raise CannotServe(
+            f"SIP_PROXY_RELAY_PORTS={settings.relay_ports}: each of {settings.workers} workers needs four of its own; "
+            "name more"
+        )
     if settings.tls_certificate:
         certificate, key, ca, names = tls_files(settings)
         tls.server_context(certificate, key, ca, settings.tls_client, names)

@@ -66,9 +66,10 @@ class Save(NamedTuple):
 
 
 class Forget(NamedTuple):
-    """Remove a binding, by its id, from the journal."""
+    """Remove a binding, by its id, from the journal: the one that was to expire then (Unix seconds)."""
 
     id: int
+    expires_at: float
 
 
 class OpenRelay(NamedTuple):

@@ -5,6 +5,7 @@ Invariant: a binding is in `by_id`, in its AOR's list and in the journal, or in 
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -60,41 +61,57 @@ class Location:
         self.behind_nat: Counter[Address] = Counter()  # of the flows, those of phones behind a NAT
         self._aors: dict[bytes, list[Binding]] = {}
         self._journal: list[Effect] = [] if journal is None else journal
-        self._last_id, self._step = first_id - step, step
+        self.last_id, self._step = first_id - step, step
         self._scan_at = 0.0
 
     def load(self, records: Iterable[Record], now: float) -> int:
         """Take over what the journal kept; return how many bindings live. Connections of before are gone."""
         for record in records:
-            self._know(record.id)
+            self.know(record.id)
             if record.expires_at > now:
-                self.take(record, 0 if record.transport == "udp" else -1)
+                for gone in self.take(record, 0 if record.transport == "udp" else -1):
+                    self._journal.append(Forget(gone, record.expires_at))
             else:
-                self._journal.append(Forget(record.id))
+                self._journal.append(Forget(record.id, record.expires_at))
         return len(self.by_id)
 
-    def take(self, record: Record, connection: int) -> None:
+    def take(self, record: Record, connection: int) -> list[int]:
         """Take over a binding that is kept elsewhere too, in the place of the one with its id.
 
-        `connection` is its flow's. Nothing goes to the journal.
+        `connection` is its flow's. Of two that are one phone's, taken by two workers at one moment, all keep the same:
+        that which expires last. Returns the ids of those that went for it, or its own. Nothing goes to the journal.
         """
         self.drop(record.id)
-        self._know(record.id)
+        self.know(record.id)
         local, remote = (record.local_host, record.local_port), (record.remote_host, record.remote_port)
         binding = Binding(
             record.aor, record.contact, binding_key(record.contact, record.instance, record.reg_id),
             Flow(record.transport, local, remote, connection), record.expires_at, record.call_id, record.cseq, record.q,
             bool(record.natted), record.instance, record.reg_id, record.path, record.id,
         )  # fmt: skip
-        self._aors.setdefault(binding.aor, []).append(binding)
+        found = self._aors.setdefault(binding.aor, [])
+        twins = [each for each in found if each.key == binding.key]
+        if any((each.expires_at, each.id) > (binding.expires_at, binding.id) for each in twins):
+            return [binding.id]
+        for twin in twins:
+            self.drop(twin.id)
+        found.append(binding)
         self._enter(binding)
+        return [twin.id for twin in twins]
 
-    def drop(self, id: int) -> None:
-        """Let a binding go that was removed elsewhere, if it is here."""
+    def drop(self, id: int, until: float = math.inf) -> bool:
+        """Let a binding go that was removed elsewhere, if it is here, and not for longer than it was known there."""
         binding = self.by_id.get(id)
-        if binding is not None:
-            self._aors[binding.aor].remove(binding)
-            self._leave(binding, forget=False)
+        if binding is None or binding.expires_at > until:
+            return False
+        self._aors[binding.aor].remove(binding)
+        self._leave(binding, forget=False)
+        return True
+
+    def know(self, id: int) -> None:
+        """Give no id up to this one any more."""
+        if id > self.last_id:
+            self.last_id += (id - self.last_id) // self._step * self._step
 
     def bindings(self, aor: bytes, now: float) -> list[Binding] | None:
         """Return an AOR's live bindings, the newest first; None for an AOR that never registered."""
@@ -131,8 +148,8 @@ class Location:
             if old is not None:
                 self._leave(old, forget=False)
             else:
-                self._last_id += self._step
-                binding.id = self._last_id
+                self.last_id += self._step
+                binding.id = self.last_id
             self._enter(binding)
         self._aors[aor] = wanted
 
@@ -146,11 +163,6 @@ class Location:
         if found is not None and self.by_id.get(binding.id) is binding:
             found.remove(binding)
             self._leave(binding)
-
-    def _know(self, id: int) -> None:
-        """Give no id up to this one any more."""
-        if id > self._last_id:
-            self._last_id += (id - self._last_id) // self._step * self._step
 
     def _enter(self, binding: Binding) -> None:
         self.by_id[binding.id] = binding
@@ -166,7 +178,7 @@ class Location:
         if binding.natted:
             _take_one(self.behind_nat, binding.flow.remote)
         if forget:
-            self._journal.append(Forget(binding.id))
+            self._journal.append(Forget(binding.id, binding.expires_at))
 
     def _make_room(self, now: float) -> None:
         if len(self._aors) < MAX_AORS:

@@ -37,7 +37,8 @@ STRANGERS = frozenset(("message-dropped", "request-refused", "wrong-password"))
 # Of its delay, that a timer may be late. A call leaves four transactions behind, and each would wake us when it ends:
 # so all that end within an eighth of a second, after 32, end at once. A retransmission comes 2 ms late.
 LATENESS = 1 / 256
-MOST_SHOWN = 1000  # bindings on /registrations
+MOST_SHOWN = 1000  # bindings on /registrations, calls on /media
+MOST_CALL_ID = 256  # bytes of a Call-ID there
 
 
 class Shell:
@@ -93,7 +94,7 @@ class Shell:
         try:
             self._carry_out(self.engine.receive(data, flow, self.now()))
         except Exception as error:
-            self._survive("receive", flow, error)
+            self.survive("receive", flow, error)
 
     def failed(self, token: bytes) -> None:
         """Tell the engine that something could not be sent."""
@@ -107,9 +108,9 @@ class Shell:
         try:
             self._carry_out(step(*given, self.now()))
         except Exception as error:
-            self._survive(step.__name__, about, error)
+            self.survive(step.__name__, about, error)
 
-    def _survive(self, step: str, about: object, error: Exception) -> None:
+    def survive(self, step: str, about: object, error: Exception) -> None:
         """The engine never raises; should it all the same, all others are still served."""
         self.engine.counts["internal-errors"] += 1
         self._log.strange("internal-error", {"in": step, "about": about, "error": repr(error)})
@@ -209,7 +210,7 @@ class Shell:
         if isinstance(effect, Save):
             self._store.save(effect.record)
         else:
-            self._store.forget(effect.id)
+            self._store.forget(*effect)
 
     def _send(self, effect: Send) -> None:
         flow = effect.flow
@@ -329,18 +330,18 @@ class Shell:
         ]
         return 200, "application/json", json.dumps({"total": len(self.engine.location.by_id), "bindings": rows}) + "\n"
 
-    def media_rows(self) -> list[dict[str, object]]:
+    def media_rows(self, most: int = MOST_SHOWN) -> list[dict[str, object]]:
         """Return what has passed in the calls whose media comes through this process."""
         calls = {} if self.relay is None else self.relay.calls
         return [
-            {"call_id": _text(call.call_id), **call.summary()}
-            for _, call in zip(range(MOST_SHOWN), calls.values(), strict=False)
+            {"call_id": _text(call.call_id[:MOST_CALL_ID]), **call.summary()}
+            for _, call in zip(range(most), calls.values(), strict=False)
         ]
 
     def _media(self) -> Page:
         count, rows = len({} if self.relay is None else self.relay.calls), self.media_rows()
         if self.team is not None:
-            count += round(sum(values["relay-sessions"] for values in self.team.told.values()))
+            count += round(sum(values.get("relay-sessions", 0) for values in self.team.told.values()))
             rows = [*rows, *(row for others in self.team.rows.values() for row in others)][:MOST_SHOWN]
         return 200, "application/json", json.dumps({"total": count, "sessions": rows}) + "\n"
 
@@ -385,8 +386,8 @@ class Shell:
             self._loop.add_reader(udp.socket, self._drain, udp, flow_from)
         self._carry_out(self.engine.start(self.now()))
         self.arm()
-        if is_led and self.team is not None:
-            self.team.say_ready()
+        if self.team is not None:
+            self.team.begin()
         self._log.later = self._loop.call_later
         for line in greeting:
             self._log.line(line)
@@ -396,6 +397,10 @@ class Shell:
             self._loop.remove_reader(lifeline)
         for udp in self._udp.values():
             self._loop.remove_reader(udp.socket)
+        if self.end_others is not None:
+            await self.end_others()  # what they have taken is written, and counted
+        if self.team is not None:
+            self.team.tell()
         if self._store is not None:
             self._store.close()
             await asyncio.sleep(0)  # one turn of the loop: what waited for the disk leaves now
@@ -409,8 +414,6 @@ class Shell:
             await self.http.close()
         if self.mirror is not None:
             self.mirror.close()
-        if self.end_others is not None:
-            await self.end_others()
         if self.team is not None:
             self.team.close()
         if self._timer is not None:
@@ -420,8 +423,10 @@ class Shell:
         self._log.later = None
         self._log.flush()
         if not is_led:
-            counts = total([self.engine.counts, *([] if self.team is None else self.team.told.values())])
-            told = " ".join(f"{name}={counts[name]:g}" for name in sorted(counts) if name in self.engine.counts)
+            counts = self.engine.counts
+            for others in {} if self.team is None else self.team.counts.values():
+                counts.update(others)
+            told = " ".join(f"{name}={count}" for name, count in sorted(counts.items()))
             self._log.line(f"SIP proxy stopped {told}".rstrip())
 
     def _pending(self) -> int:
@@ -429,11 +434,11 @@ class Shell:
 
     async def _finish(self, drain_s: float) -> None:
         """Wait until every request has its final response, a second signal comes, or the time is up."""
-        deadline = self._loop.time() + drain_s
-        pending = self.engine.pending()
-        if pending:
-            self._log.line(f"SIP proxy stopping: {pending} requests wait for an answer, at most {drain_s:g} s")
-        while self._pending() and not self._stopped.is_set() and self._loop.time() < deadline:
+        deadline, is_told = self._loop.time() + drain_s, False
+        while (pending := self._pending()) and not self._stopped.is_set() and self._loop.time() < deadline:
+            if not is_told and (self.team is None or self.team.have_said()):
+                is_told = True
+                self._log.line(f"SIP proxy stopping: {pending} requests wait for an answer, at most {drain_s:g} s")
             try:
                 await asyncio.wait_for(self._stopped.wait(), 0.05)  # pacing of a look at the engine, with a deadline
             except TimeoutError:

@@ -87,8 +87,8 @@ class Store:
         """Take note of a binding, in the place of the one with the same id."""
         self._note(record.id, record)
 
-    def forget(self, id: int) -> None:
-        """Take note that a binding is gone."""
+    def forget(self, id: int, expires_at: float = 0.0) -> None:
+        """Take note that a binding is gone, whatever it was."""
         self._note(id, None)
 
     def _note(self, id: int, record: Record | None) -> None:

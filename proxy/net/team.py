@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 TELL_S = 1.0  # how often the first worker is told what the others count
 DEAF_S = 10.0  # a worker that has told nothing for so long is not well
 PENDING_S = 0.05  # and, when it stops, what they still wait for
-ROWS = 50  # of /media, told at once
-_PASSED = 0x20  # the first byte of a token is below that, where another worker waits for it: no branch begins so
+MOST_EARLY = 10_000  # messages that others pass on while this worker begins
+ROWS, MOST_ROWS = 50, 200  # of /media: told at once, and of each worker
+_PASSED = b"\0"  # a token begins so where another worker waits for it: no branch does
 
 
 class TeamJournal:
@@ -53,11 +54,11 @@ class TeamJournal:
         if binding is not None:  # else it went again at once
             self._mesh.say_all("save", tuple(record), binding.flow.connection)
 
-    def forget(self, id: int) -> None:
-        """Take note that a binding is gone."""
+    def forget(self, id: int, expires_at: float) -> None:
+        """Take note that a binding is gone, as it was known here: another worker may know a newer one."""
         if self.own is not None:
-            self.own.forget(id)
-        self._mesh.say_all("forget", id)
+            self.own.forget(id, expires_at)
+        self._mesh.say_all("forget", id, expires_at)
 
     def when_durable(self, callback: Callable[[], None]) -> None:
         """Call back when what was saved before is on disk."""
@@ -77,15 +78,18 @@ class TeamJournal:
 
     # What others say
 
-    def heard_save(self, record: Record) -> None:
+    def heard_save(self, record: Record, connection: int) -> None:
         """Another worker took a binding."""
+        gone = self._location.take(record, connection)
         if self.own is not None:
             self.own.save(record)
+            for id in gone:
+                self.own.forget(id, record.expires_at)
 
-    def heard_forget(self, id: int) -> None:
+    def heard_forget(self, id: int, expires_at: float) -> None:
         """Another worker removed one."""
-        if self.own is not None:
-            self.own.forget(id)
+        if self._location.drop(id, expires_at) and self.own is not None:
+            self.own.forget(id, expires_at)
 
     def heard_durable(self, worker: int, question: int) -> None:
         """Another worker waits for the disk. While that refuses, nobody does."""
@@ -103,7 +107,8 @@ class Team:
     """This worker's place among the others."""
 
     def __init__(self, mesh: Mesh, shell: Shell, location: Location, journal: TeamJournal) -> None:
-        self.told: dict[int, dict[str, float]] = {}  # what the others count, by worker
+        self.told: dict[int, dict[str, float]] = {}  # the metrics of the others, by worker
+        self.counts: dict[int, dict[str, int]] = {}  # what their engines counted
         self.rows: dict[int, list[dict[str, Any]]] = {}  # and their rows of /media
         self.is_loaded = asyncio.Event()  # this worker has all bindings
         self.are_ready = asyncio.Event()  # all others serve
@@ -111,10 +116,13 @@ class Team:
         self._shell = shell
         self._location = location
         self._journal = journal
+        self._new_rows: dict[int, list[dict[str, Any]]] = {}  # of which some are still to come
+        self._early: list[Callable[[], None]] | None = []  # what came before this worker served
         self._ready: set[int] = set()
         self._told_at: dict[int, float] = {}
         self._elsewhere: dict[tuple[str, Address], int] = {}  # whose the newest connection to an address is
         self._pending: dict[int, int] = {}
+        self._drained: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         mesh.listen(self._hear)
@@ -136,7 +144,7 @@ class Team:
         if owner is None or owner == self._mesh.number:
             self._mesh.catch_up()  # who has registered with another may be called at once
             return False
-        self._mesh.pass_on(owner, "message", data, tuple(flow))
+        self._mesh.pass_on(owner, "message", data, tuple(flow), may_be_lost=flow.transport == "udp")
         return True
 
     def sends(self, effect: Send) -> bool:
@@ -150,15 +158,15 @@ class Team:
             owner = own
         if owner == own:
             return False
-        token = bytes((own,)) + effect.token if effect.token else b""
-        self._mesh.say(owner, "send", tuple(flow), effect.data, token, effect.may_open, effect.server_name)
+        token = _PASSED + bytes((own,)) + effect.token if effect.token else b""
+        self._mesh.pass_on(owner, "send", tuple(flow), effect.data, token, effect.may_open, effect.server_name)
         return True
 
     def failed(self, token: bytes) -> bool:
         """Tell the worker whose message could not be sent; False where that is this one."""
-        if token[0] >= _PASSED:
+        if not token.startswith(_PASSED):
             return False
-        self._mesh.say(token[0], "failed", token[1:])
+        self._mesh.say(token[1], "failed", token[2:])
         return True
 
     def opened(self, flow: Flow) -> None:
@@ -173,12 +181,16 @@ class Team:
         """Tell all others of the bindings that the journal had kept."""
         for binding in self._location.by_id.values():
             self._mesh.say_all("save", tuple(binding.record()), binding.flow.connection)
-        self._mesh.say_all("loaded")
+        self._mesh.say_all("loaded", self._location.last_id)
 
-    def say_ready(self) -> None:
-        """Tell the first worker that this one serves; from now on, what it counts too."""
-        self._mesh.say(0, "ready", self._mesh.number)
-        self._tell()
+    def begin(self) -> None:
+        """This worker serves: what came too early is done, and the first worker is told, and what is counted too."""
+        early, self._early = self._early or [], None
+        for action in early:
+            action()
+        if self._mesh.number:
+            self._mesh.say(0, "ready", self._mesh.number)
+            self.tell()
 
     def reload(self) -> None:
         """Have the others read users and certificates anew."""
@@ -190,8 +202,12 @@ class Team:
         self._mesh.say_all("drain")
 
     def pending(self) -> int:
-        """Return how many requests the others wait for."""
+        """Return how many requests the others wait for; of who has not said, one."""
         return sum(self._pending.values())
+
+    def have_said(self) -> bool:
+        """Say whether all others have said what they wait for."""
+        return len(self._drained) == self._mesh.count - 1
 
     def close(self) -> None:
         """Be alone."""
@@ -202,14 +218,29 @@ class Team:
     # What it does for them
 
     def _hear(self, kind: str, *what: Any) -> None:
-        getattr(self, f"_heard_{kind}")(*what)
+        """What fails is no reason not to hear what comes behind it."""
+        try:
+            getattr(self, f"_heard_{kind}")(*what)
+        except Exception as error:
+            self._shell.survive(kind, what[:1], error)
 
     def _heard_message(self, data: bytes, flow: tuple[Any, ...]) -> None:
-        self._shell.see_to(data, Flow(*flow))
+        self._when_serving(lambda: self._see_to(data, Flow(*flow)))
+
+    def _see_to(self, data: bytes, flow: Flow) -> None:
+        self._mesh.catch_up()
+        self._shell.see_to(data, flow)
         self._shell.arm()
 
     def _heard_send(self, flow: tuple[Any, ...], data: bytes, token: bytes, may_open: bool, server_name: str) -> None:
-        self._shell.send_by_stream(Send(Flow(*flow), data, token, may_open, server_name))
+        effect = Send(Flow(*flow), data, token, may_open, server_name)
+        self._when_serving(lambda: self._shell.send_by_stream(effect))
+
+    def _when_serving(self, action: Callable[[], None]) -> None:
+        if self._early is None:
+            action()
+        elif len(self._early) < MOST_EARLY:
+            self._early.append(action)
 
     def _heard_failed(self, token: bytes) -> None:
         self._shell.failed(token)
@@ -222,12 +253,10 @@ class Team:
             del self._elsewhere[transport, remote]
 
     def _heard_save(self, record: tuple[Any, ...], connection: int) -> None:
-        self._location.take(Record(*record), connection)
-        self._journal.heard_save(Record(*record))
+        self._journal.heard_save(Record(*record), connection)
 
-    def _heard_forget(self, id: int) -> None:
-        self._location.drop(id)
-        self._journal.heard_forget(id)
+    def _heard_forget(self, id: int, expires_at: float) -> None:
+        self._journal.heard_forget(id, expires_at)
 
     def _heard_durable(self, worker: int, question: int) -> None:
         self._journal.heard_durable(worker, question)
@@ -235,7 +264,8 @@ class Team:
     def _heard_written(self, question: int) -> None:
         self._journal.heard_written(question)
 
-    def _heard_loaded(self) -> None:
+    def _heard_loaded(self, last_id: int) -> None:
+        self._location.know(last_id)
         self.is_loaded.set()
 
     def _heard_ready(self, worker: int) -> None:
@@ -243,31 +273,39 @@ class Team:
         if len(self._ready) == self._mesh.count - 1:
             self.are_ready.set()
 
-    def _heard_counts(self, worker: int, values: dict[str, float]) -> None:
-        self.told[worker], self.rows[worker] = values, []
+    def _heard_counts(self, worker: int, values: dict[str, float], counts: dict[str, int]) -> None:
+        self.told[worker], self.counts[worker] = values, counts
         self._told_at[worker] = self._loop.time()
 
-    def _heard_media(self, worker: int, rows: list[dict[str, Any]]) -> None:
-        self.rows[worker] += rows
+    def _heard_media(self, worker: int, rows: list[dict[str, Any]], is_last: bool) -> None:
+        found = self._new_rows.setdefault(worker, [])
+        found += rows
+        if is_last:
+            self.rows[worker] = self._new_rows.pop(worker)
 
     def _heard_reload(self) -> None:
         self._shell.reload()
 
     def _heard_drain(self) -> None:
         self._shell.engine.is_draining = True
-        self._timers["counts"].cancel()
-        self._tell()
         self._tell_pending()
 
     def _heard_pending(self, worker: int, count: int) -> None:
         self._pending[worker] = count
+        self._drained.add(worker)
 
-    def _tell(self) -> None:
-        self._mesh.say(0, "counts", self._mesh.number, self._shell.values())
-        rows = self._shell.media_rows()
-        for first in range(0, len(rows), ROWS):
-            self._mesh.say(0, "media", self._mesh.number, rows[first : first + ROWS])
-        self._timers["counts"] = self._loop.call_later(TELL_S, self._tell)
+    def tell(self) -> None:
+        """Tell the first worker what this one counts, and again in a while."""
+        own = self._mesh.number
+        if not own:
+            return
+        self._mesh.say(0, "counts", own, self._shell.values(), dict(self._shell.engine.counts))
+        rows = self._shell.media_rows(MOST_ROWS)
+        for first in range(0, max(len(rows), 1), ROWS):
+            self._mesh.say(0, "media", own, rows[first : first + ROWS], first + ROWS >= len(rows))
+        if "counts" in self._timers:
+            self._timers["counts"].cancel()
+        self._timers["counts"] = self._loop.call_later(TELL_S, self.tell)
 
     def _tell_pending(self) -> None:
         self._mesh.say(0, "pending", self._mesh.number, self._shell.engine.pending())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -65,6 +66,7 @@ def part(count: int, work: Callable[[Worker], int]) -> int:
     for number in range(1, count):
         process = os.fork()
         if process == 0:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which means the first
             os.close(held)
             mesh.become(number)
             return work(Worker(mesh, watched, []))

@@ -78,7 +78,7 @@ def test_a_phone_that_misses_too_often_is_removed_from_memory_and_journal() -> N
         assert len(ladder.location.by_id) == 1
     assert ladder.wait(INTERVAL_S) == []
     assert ladder.location.by_id == {}
-    assert ladder.journal[-1] == Forget(binding.id)
+    assert ladder.journal[-1] == Forget(binding.id, binding.expires_at)
     assert ladder.notes[-1].name == "binding-dead"
     assert ladder.status(bob().request(b"INVITE", alice().aor), bob().seen) == 480
 

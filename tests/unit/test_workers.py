@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from hashlib import md5
@@ -145,6 +146,13 @@ def until(is_so: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)  # pacing of a poll, with a deadline
 
 
+def from_journal(state: Path, what: str) -> float:
+    """Return a figure of all bindings that the journal of a proxy that has stopped holds."""
+    with contextlib.closing(sqlite3.connect(state / "bindings.sqlite")) as database:
+        (found,) = database.execute(f"SELECT {what} FROM bindings").fetchone()
+        return float(found)
+
+
 def metric(proxy: Running, port: int, name: str) -> float:
     found = re.search(rf"^sip_proxy_{name} (\S+)$", proxy.page("/metrics", port)[1], re.MULTILINE)
     assert found is not None
@@ -224,8 +232,10 @@ def test_a_retransmission_from_another_port_of_the_router_is_absorbed(phone: Cal
             for alice in (phone(proxy.port) for _ in range(8)):  # the kernel gives some of them to each
                 alice.own = "127.0.0.1:9"
                 alice.say("INVITE", f"sip:bob@127.0.0.1:{proxy.port}", call, branch=f"z9hG4bK{call}", cseq=1)
-            assert f"Call-ID: {call}" in bob.hear()
-        bob.register("bob", "r")  # what comes next is the answer: no second INVITE was before it
+            invite = bob.hear()
+            assert f"Call-ID: {call}" in invite
+            bob.answer(invite, "180 Ringing")
+            assert bob.register("bob", "r").startswith("SIP/2.0 200")  # no second INVITE was before the answer
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -246,6 +256,7 @@ def test_a_phone_whose_connection_is_gone_is_gone_for_all(phone: Callable[..., P
         for owner in range(COUNT):
             bob = phone(proxy.port, "tcp")
             bob.register("bob", call_id(owner, "r"))
+            until(lambda: metric(proxy, port, "connections_tcp") == 1, "the connection is there")
             bob.socket.close()
             # Until the proxy has heard of it the INVITE is written to the connection, and lost with it.
             until(lambda: metric(proxy, port, "connections_tcp") == 0, "the connection is gone")
@@ -351,9 +362,70 @@ def test_what_any_worker_confirmed_is_in_the_journal_and_known_to_all_afterwards
                 assert bob.hear().startswith("INVITE")
 
 
+@pytest.mark.parametrize("flush", ["0", "0.5"])
+def test_a_stop_at_once_loses_nothing_that_was_confirmed(
+    flush: str, tmp_path: Path, phone: Callable[..., Phone]
+) -> None:
+    state = tmp_path / "state"
+    with workers(SIP_PROXY_STATE=str(state), SIP_PROXY_FLUSH=flush, SIP_PROXY_DRAIN="0") as proxy:
+        bob, confirmed = phone(proxy.port), 0
+        for number in range(300):
+            uri, call = f"sip:127.0.0.1:{proxy.port}", call_id(number % COUNT, f"last{number}-")
+            bob.say("REGISTER", uri, call, to=f"<sip:bob{number}@127.0.0.1>")
+        for _ in range(300):
+            confirmed += bob.hear().startswith("SIP/2.0 200")
+        assert proxy.stop(signal.SIGTERM)[0] == 0
+    assert confirmed == 300
+    assert from_journal(state, "count(*)") == confirmed
+
+
+def test_who_registers_when_the_proxy_has_slept_long_is_not_taken_for_who_was_there_before(
+    tmp_path: Path, phone: Callable[..., Phone]
+) -> None:
+    """Bindings that expired meanwhile are forgotten at the start: their ids are nobody else's then."""
+    settings = {"SIP_PROXY_STATE": str(tmp_path / "state"), "SIP_PROXY_EXPIRES_MIN": "1"}
+    with workers(**settings) as proxy:
+        others = processes(proxy)
+        old = phone(proxy.port)
+        for number in range(60):
+            call = call_id(number % COUNT, f"old{number}-")
+            assert old.register(f"old{number}", call, "Expires: 1").startswith("SIP/2.0 200")
+        assert proxy.stop(signal.SIGTERM)[0] == 0
+    until(lambda: not any(map(_lives, others)), "all have ended")
+    until(lambda: from_journal(tmp_path / "state", "max(expires_at)") < time.time(), "all have expired")
+    with workers(**settings) as proxy:
+        new, alice = phone(proxy.port), phone(proxy.port)
+        for number in range(30):
+            assert new.register(f"new{number}", call_id(number % COUNT, f"new{number}-")).startswith("SIP/2.0 200")
+        for number in range(30):
+            for owner in range(COUNT):
+                alice.say("INVITE", f"sip:new{number}@127.0.0.1:{proxy.port}", call_id(owner, f"call{number}-"))
+                invite = new.hear()
+                assert invite.startswith("INVITE")
+                new.answer(invite, "486 Busy Here")
+                assert alice.hear().startswith("SIP/2.0 486")
+                assert new.hear().startswith("ACK")
+
+
+def test_who_sends_while_the_proxy_starts_finds_no_worker_that_is_not_ready(phone: Callable[..., Phone]) -> None:
+    with serving(SIP_PROXY_WORKERS="6") as proxy:
+        asker, number, answers = phone(proxy.port), 0, 0
+        asker.socket.settimeout(0.002)
+        until_greeted = time.monotonic() + DEADLINE_S
+        while answers < 200:
+            assert time.monotonic() < until_greeted
+            number += 1
+            asker.say("OPTIONS", f"sip:127.0.0.1:{proxy.port}", f"early{number}")
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                answers += asker.hear().startswith("SIP/2.0 200")
+        status, out, err = proxy.stop(signal.SIGTERM)
+    assert (status, err) == (0, "")
+    assert "internal-error" not in out
+
+
 def test_phones_are_kept_alive_whoever_took_their_registration(phone: Callable[..., Phone]) -> None:
     port = free_port()
-    with workers(SIP_PROXY_KEEPALIVE="1", SIP_PROXY_KEEPALIVE_MISSES="1", SIP_PROXY_HTTP_PORT=str(port)) as proxy:
+    with workers(SIP_PROXY_KEEPALIVE="1", SIP_PROXY_KEEPALIVE_MISSES="3", SIP_PROXY_HTTP_PORT=str(port)) as proxy:
         bobs = []
         for owner in range(COUNT):
             bob = phone(proxy.port)
@@ -382,6 +454,7 @@ def test_all_count_as_one_and_each_has_its_part(phone: Callable[..., Phone]) -> 
             assert asker.hear().startswith("SIP/2.0 200")
         until(lambda: metric(proxy, port, "requests_total") == calls, "all are counted")
         assert proxy.page("/healthz", port) == (200, "ok\n")
+        assert proxy.page("/media", port) == (200, '{"total": 0, "sessions": []}\n')
         status, out, err = proxy.stop(signal.SIGTERM)
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == f"SIP proxy stopped requests={calls}"
@@ -478,6 +551,7 @@ def test_what_cannot_work_is_said_once(tmp_path: Path) -> None:
     for settings, said in (
         ({"SIP_PROXY_USERS": str(tmp_path / "none")}, "none"),
         ({"SIP_PROXY_TLS_CERTIFICATE": str(tmp_path / "no.pem"), "SIP_PROXY_TLS_KEY": str(tmp_path / "k")}, "no.pem"),
+        ({"SIP_PROXY_RELAY": "auto", "SIP_PROXY_RELAY_PORTS": "31000-31009"}, "each of 3 workers needs four"),
         ({"SIP_PROXY_WORKERS": "65"}, "SIP_PROXY_WORKERS='65': allowed is a number from 1 to 64"),
     ):
         done = run(port=free_port(), **{"SIP_PROXY_WORKERS": "3", **settings})

@@ -104,7 +104,7 @@ def test_a_binding_whose_time_is_over_is_removed_and_the_journal_told() -> None:
     rounds = Rounds(phone(1, expires_at=25.0))
     rounds.asked(50)
     assert not rounds.location.by_id
-    assert [each for each in rounds.sink if isinstance(each, Forget)] == [Forget(1)]
+    assert [each.id for each in rounds.sink if isinstance(each, Forget)] == [1]
 
 
 def test_who_stays_silent_so_often_is_removed_with_a_note() -> None:

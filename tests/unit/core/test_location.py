@@ -56,7 +56,7 @@ def test_a_binding_is_over_at_its_very_second_and_the_journal_is_told() -> None:
     (it,) = put(table, binding(b"1", 10.0))
     assert names(table, 9.9) == [b"1"]
     assert names(table, 10.0) == []
-    assert journal == [Forget(it.id)]
+    assert journal == [Forget(it.id, it.expires_at)]
     agree(table, now=10.0)
 
 
@@ -88,7 +88,7 @@ def test_a_binding_that_is_not_wanted_is_removed_from_table_and_journal() -> Non
     table = Location(journal)
     one, two = put(table, binding(b"1"), binding(b"2"))
     put(table, two)
-    assert journal == [Forget(one.id)]
+    assert journal == [Forget(one.id, one.expires_at)]
     assert names(table) == [b"2"]
     agree(table)
 
@@ -185,7 +185,7 @@ def test_what_is_over_by_then_is_forgotten_and_its_id_stays_used() -> None:
     journal: list[Effect] = []
     again = Location(journal)
     assert again.load([one.record()], 10.0) == 0
-    assert journal == [Forget(one.id)]
+    assert journal == [Forget(one.id, one.expires_at)]
     assert names(again, 10.0) is None
     (new,) = put(again, binding(b"2", 20.0), now=10.0)
     assert new.id > one.id
@@ -233,7 +233,7 @@ def test_two_tables_that_tell_each_other_are_the_same_and_give_no_id_twice() -> 
                 if isinstance(effect, Save):
                     tables[1 - number].take(effect.record, table.by_id[effect.record.id].flow.connection)
                 elif isinstance(effect, Forget):
-                    tables[1 - number].drop(effect.id)
+                    tables[1 - number].drop(*effect)
             told[number].clear()
 
     def register(table: Location, *wanted: Binding, aor: bytes) -> None:
@@ -270,3 +270,32 @@ def test_an_id_that_is_known_is_never_given_again(first: int, step: int, known: 
     (new,) = put(table, binding(b"2", aor=b"b"), aor=b"b")
     assert new.id == next_id
     assert (new.id - first) % step == 0
+
+
+def test_tables_agree_whatever_crossed_between_them() -> None:
+    """One removes what another renews, in either order; two take one phone at one moment: all keep the same."""
+    old = replace(binding(b"1"), id=1).record()
+    renewed = old._replace(expires_at=20.0)
+    removed = Forget(1, old.expires_at)
+    for renewed_first in (True, False):
+        table = Location([], 2, 3)
+        table.take(old, 0)
+        if renewed_first:
+            assert table.take(renewed, 0) == []
+            assert not table.drop(*removed)
+        else:
+            assert table.drop(*removed)
+            assert table.take(renewed, 0) == []
+        assert [each.expires_at for each in table.by_id.values()] == [20.0]
+        agree(table)
+    late, early = renewed._replace(id=2), renewed._replace(id=3, expires_at=15.0)
+    for twins in ((late, early), (early, late)):
+        table = Location([], 1, 3)
+        assert [gone for record in twins for gone in table.take(record, 0)] == [3]
+        assert sorted(table.by_id) == [2]
+        agree(table)
+    same = late._replace(id=5)  # of two that expire together, the one with the higher id
+    for twins in ((late, same), (same, late)):
+        table = Location([], 1, 3)
+        assert [gone for record in twins for gone in table.take(record, 0)] == [2]
+        agree(table)

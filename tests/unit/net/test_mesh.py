@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.core.effects import Record
+from proxy.core.effects import Record, Send
 from proxy.core.flow import Flow
 from proxy.core.location import Location
 from proxy.net import mesh as module
@@ -21,7 +21,10 @@ HEAD = b"BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n"
 
 @pytest.mark.parametrize(
     "line",
-    [b"Call-ID: x@h", b"call-id:x@h", b"CALL-ID : x@h", b"i: x@h", b"I:x@h", b"Call-ID:\t x@h ", b"Call-ID: x@h\t"],
+    [
+        b"Call-ID: x@h", b"call-id:x@h", b"Call-ID:\r\n x@h", b"i:\r\n\t x@h", b"CALL-ID : x@h", b"i: x@h", b"I:x@h",
+        b"Call-ID:\t x@h ", b"Call-ID: x@h\t",
+    ],
 )
 def test_all_messages_of_a_call_belong_to_one_worker_however_they_are_written(line: bytes) -> None:
     for start in (b"INVITE sip:a@b SIP/2.0", b"SIP/2.0 200 OK"):
@@ -54,14 +57,21 @@ def two() -> Mesh:
     return Mesh(2)
 
 
-def heard(mesh: Mesh) -> list[tuple[Any, ...]]:
+def heard(wire: module._Wire) -> list[tuple[Any, ...]]:
     """Return what has arrived at the other's ear."""
     found = []
     while True:
         try:
-            found.append(marshal.loads(mesh._ears[1].recv(module.LONGEST)))
+            found.append(marshal.loads(wire.ears[1].recv(module.LONGEST)))
         except BlockingIOError:
             return found
+
+
+def close(mesh: Mesh) -> None:
+    """Close both ends of a mesh that has not parted."""
+    for wire in (mesh._news, mesh._messages):
+        wire.ears[1].close()
+    mesh.close()
 
 
 def test_what_is_said_arrives_whole_and_in_order_however_slow_the_other_is(two: Mesh) -> None:
@@ -69,14 +79,13 @@ def test_what_is_said_arrives_whole_and_in_order_however_slow_the_other_is(two: 
         arrived: list[tuple[Any, ...]] = []
         for number in range(5000):  # far more than the kernel takes
             two.say(1, "number", number, b"x" * 1000)
-        assert two._waiting[1]
+        assert two._news.waiting[1]
         while len(arrived) < 5000:
-            arrived += heard(two)
+            arrived += heard(two._news)
             await asyncio.sleep(0)
         assert arrived == [("number", number, b"x" * 1000) for number in range(5000)]
         assert two.lost == 0
-        two._ears[1].close()
-        two.close()
+        close(two)
 
     asyncio.run(test())
 
@@ -85,17 +94,16 @@ def test_messages_from_the_network_are_lost_where_a_worker_has_no_time_and_count
     async def test() -> None:
         sent = 0
         while not two.lost:
-            two.pass_on(1, "message", sent)
+            two.pass_on(1, "message", sent, may_be_lost=True)
             sent += 1
-            assert len(two._waiting[1]) <= module.MOST_WAITING
-        two.say(1, "must", "arrive")
+            assert len(two._messages.waiting[1]) <= module.MOST_PASSED
+        two.pass_on(1, "must", "arrive")  # by TCP: nobody would send it again
         arrived: list[tuple[Any, ...]] = []
         while ("must", "arrive") not in arrived:
-            arrived += heard(two)
+            arrived += heard(two._messages)
             await asyncio.sleep(0)
         assert arrived == [*(("message", number) for number in range(sent - 1)), ("must", "arrive")]
-        two._ears[1].close()
-        two.close()
+        close(two)
 
     asyncio.run(test())
 
@@ -105,7 +113,8 @@ def test_to_one_who_has_ended_nothing_is_said_and_nothing_fails(two: Mesh) -> No
         two.become(0)  # lets go of the other's ear, which nobody else has here
         two.say(1, "anybody?")
         two.say_all("anybody?")
-        assert two.lost == 2
+        two.pass_on(1, "anybody?")
+        assert two.lost == 3
         two.close()
 
     asyncio.run(test())
@@ -117,8 +126,7 @@ def test_a_worker_hears_what_it_is_told(two: Mesh) -> None:
         two.listen(lambda *what: got.put_nowait(what))
         two.say(0, "message", b"data", ("udp", ("h", 5060), ("::1", 1), 0), 1.5, None, True)
         assert await got.get() == ("message", b"data", ("udp", ("h", 5060), ("::1", 1), 0), 1.5, None, True)
-        two._ears[1].close()
-        two.close()
+        close(two)
 
     asyncio.run(test())
 
@@ -136,7 +144,62 @@ def test_who_registered_with_another_worker_is_known_before_he_is_called(two: Me
         own = next(data for data in (HEAD + b"Call-ID: %d\r\n\r\n" % n for n in range(99)) if owner_of(data, 2) == 0)
         assert not team.passes_on(own, Flow("udp", ("10.0.0.1", 5060), ("10.0.0.3", 5060)))
         assert [binding.id for binding in location.bindings(b"bob", 0.0) or []] == [7]
-        two._ears[1].close()
+        for wire in (two._news, two._messages):
+            wire.ears[1].close()
         team.close()
 
     asyncio.run(test())
+
+
+def test_however_much_is_passed_on_a_worker_comes_back_to_its_own(two: Mesh) -> None:
+    """Before a message news are heard, of those a share, and no messages: else who sends enough would stop a worker."""
+
+    async def test() -> None:
+        had: list[str] = []
+
+        def hear(kind: str) -> None:
+            had.append(kind)
+            two.say(0, "news")  # and so on, for ever
+            two.pass_on(0, "message")
+
+        two.listen(hear)
+        two.say(0, "news")
+        two.pass_on(0, "message")
+        two.catch_up()
+        assert had == ["news"] * module.DRAIN
+        close(two)
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("worker", [0, 1, 31, 32, 63])
+def test_who_waits_for_a_failed_message_is_told_whoever_it_is(worker: int) -> None:
+    mesh, count = Mesh(64), 64
+
+    async def test() -> None:
+        shell = Shell()
+        location = Location()
+        owner = (worker + 1) % count
+        mesh.number = worker
+        team = Team(mesh, shell, location, TeamJournal(mesh, location, None, is_kept=False))  # type: ignore[arg-type]
+        flow = Flow("tcp", ("10.0.0.1", 5060), ("10.0.0.2", 5060), owner + 1)
+        assert team.sends(Send(flow, b"data", b"z9hG4bK1 INVITE"))
+        kind, _, _, token, *_ = marshal.loads(mesh._messages.ears[owner].recv(module.LONGEST))
+        assert kind == "send"
+        mesh.number = owner
+        assert team.failed(token)
+        assert not team.failed(b"z9hG4bK1 INVITE")
+        assert marshal.loads(mesh._news.ears[worker].recv(module.LONGEST)) == ("failed", b"z9hG4bK1 INVITE")
+        for wire in (mesh._news, mesh._messages):
+            for ear in wire.ears:
+                ear.close()
+        team.close()
+
+    asyncio.run(test())
+
+
+class Shell:
+    """What a team needs of its shell, where nothing is seen to."""
+
+    def has_stream(self, effect: Send) -> bool:
+        return False
