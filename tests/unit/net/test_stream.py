@@ -710,7 +710,25 @@ def test_who_takes_too_long_is_closed(limits: dict[str, float], sent: bytes, nam
     run(test())
 
 
-def test_messages_that_are_whole_in_time_keep_a_slow_connection_open() -> None:
+class Time:
+    """The streams' clock, which runs as a test says: a machine that has no time for the test changes nothing."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Time:
+    found = Time()
+    monkeypatch.setattr("proxy.net.stream.monotonic", found)
+    monkeypatch.setattr("proxy.net.connection.monotonic", found)
+    return found
+
+
+def test_messages_that_are_whole_in_time_keep_a_slow_connection_open(time: Time) -> None:
     async def test() -> None:
         async with house(message_s=0.4) as here:
             bound = await here.streams.listen("tcp", PORT_0, HERE, None)
@@ -720,6 +738,7 @@ def test_messages_that_are_whole_in_time_keep_a_slow_connection_open() -> None:
                 rest = message(1)[-1:] + message(1)[:-1]
                 ended = asyncio.ensure_future(clock.ended())
                 while not ended.done():
+                    time.now += 0.002  # far less than `first_message_s` between two looks
                     alice.write(rest)
                     await here.received.get()
                 alice.write(rest)
@@ -733,7 +752,7 @@ def test_messages_that_are_whole_in_time_keep_a_slow_connection_open() -> None:
     ("limits", "sent"),
     [({"first_message_s": 0.2}, message(1)), ({"message_s": 0.2}, message(1)[:-1])],
 )
-def test_whose_message_is_whole_in_time_may_be_silent(limits: dict[str, float], sent: bytes) -> None:
+def test_whose_message_is_whole_in_time_may_be_silent(limits: dict[str, float], sent: bytes, time: Time) -> None:
     async def test() -> None:
         async with house(**limits) as here:
             bound = await here.streams.listen("tcp", PORT_0, HERE, None)
@@ -744,6 +763,7 @@ def test_whose_message_is_whole_in_time_may_be_silent(limits: dict[str, float], 
                     await here.received.get()
                 alice.write(message(1)[len(sent) :])
                 await here.received.get()
+                time.now += 0.3
                 await clock.ended()
                 alice.write(message(3))
                 assert (await here.received.get())[0] == message(3)
@@ -767,7 +787,7 @@ def test_a_message_that_drips_in_is_not_waited_for() -> None:
 
 
 @pytest.mark.parametrize("is_ours", [True, False])
-def test_bytes_of_either_side_keep_a_connection_open(is_ours: bool) -> None:
+def test_bytes_of_either_side_keep_a_connection_open(is_ours: bool, time: Time) -> None:
     async def test() -> None:
         async with house(idle_s=0.2) as here:
             bound = await here.streams.listen("tcp", PORT_0, HERE, None)
@@ -776,6 +796,7 @@ def test_bytes_of_either_side_keep_a_connection_open(is_ours: bool) -> None:
                 _, flow = await here.received.get()
                 ended = asyncio.ensure_future(clock.ended())
                 while not ended.done():
+                    time.now += 0.05
                     if is_ours:
                         here.send(b"ours", flow)
                         assert await alice.read(4) == b"ours"
