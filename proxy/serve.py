@@ -150,8 +150,9 @@ async def _gather(team: Team, worker: Worker) -> bool:
 
     if worker.is_first:
         worker.watch(end)
-        team.share()
+        sharing = loop.create_task(team.share())  # to a worker that has ended there is nothing to tell
         await wanted.wait()
+        sharing.cancel()
     else:
         loop.add_reader(worker.lifeline, end, 0)
         await wanted.wait()

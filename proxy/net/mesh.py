@@ -20,6 +20,7 @@ from zlib import crc32
 BUFFER_BYTES = 4 << 20  # of what is on its way to one worker; the kernel may allow less
 LONGEST = 100_000  # bytes that are said at once; for more than 128 KiB each time the C library would ask the kernel
 MOST_PASSED = 1000  # messages that a worker has not taken yet: behind so many, datagrams are dropped
+MANY = 1000
 MOST_SAID = 100_000  # and of everything else: whoever has not heard so much hears nothing any more
 DRAIN = 64  # heard in one turn
 
@@ -45,6 +46,7 @@ class _Wire:
         self.waiting: list[deque[bytes]] = [deque() for _ in range(count)]
         self.ear, self.poll = self.ears[0], select.poll()
         self.hear: Callable[..., object] = _deaf
+        self.emptied = asyncio.Event()  # nothing waits for one of them any more
         self.lost = 0
         for each in (*self.ears, *self.mouths):
             each.setblocking(False)
@@ -97,6 +99,7 @@ class _Wire:
             waiting.popleft()
         if not waiting:
             asyncio.get_running_loop().remove_writer(self.mouths[to])
+            self.emptied.set()
 
     def _send(self, to: int, data: bytes) -> bool:
         """Return False when it has to wait. To one who has ended nothing can be said: the others will end too."""
@@ -121,6 +124,12 @@ class Mesh:
     def lost(self) -> int:
         """How much a worker had no time for."""
         return self._news.lost + self._messages.lost
+
+    async def has_room(self) -> None:
+        """Wait until no worker has many news to hear."""
+        while max(map(len, self._news.waiting)) > MANY:
+            self._news.emptied.clear()
+            await self._news.emptied.wait()
 
     def become(self, number: int) -> None:
         """Be one of the workers from now on."""

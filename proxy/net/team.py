@@ -177,10 +177,11 @@ class Team:
         """Tell them that it is gone."""
         self._mesh.say_all("closed", flow.transport, flow.remote, self._mesh.number)
 
-    def share(self) -> None:
-        """Tell all others of the bindings that the journal had kept."""
-        for binding in self._location.by_id.values():
+    async def share(self) -> None:
+        """Tell all others of the bindings that the journal had kept, as fast as they hear of them."""
+        for binding in list(self._location.by_id.values()):
             self._mesh.say_all("save", tuple(binding.record()), binding.flow.connection)
+            await self._mesh.has_room()
         self._mesh.say_all("loaded", self._location.last_id)
 
     def begin(self) -> None:

@@ -16,6 +16,7 @@ from proxy.net import mesh as module
 from proxy.net.mesh import Mesh, owner_of
 from proxy.net.team import Team, TeamJournal
 
+PATIENCE_S = 20
 HEAD = b"BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\n"
 
 
@@ -203,3 +204,35 @@ class Shell:
 
     def has_stream(self, effect: Send) -> bool:
         return False
+
+
+def test_at_the_start_the_others_hear_of_all_bindings_however_many_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_SAID", 2000)  # far fewer than there are: to tell more at once would lose them
+    monkeypatch.setattr(module, "BUFFER_BYTES", 4096)
+    two, count = Mesh(2), 5000
+
+    async def test() -> None:
+        location = Location()
+        for number in range(1, count + 1):
+            user = b"u%d" % number
+            location.take(
+                Record(
+                    number, user, b"sip:%b@h" % user, 4e9, 1000, b"c", 1, b"", 0, b"", "udp", "10.0.0.1", 5060,
+                    "10.0.0.2", 5060, False,
+                ), 0,
+            )  # fmt: skip
+        team = Team(two, Shell(), location, TeamJournal(two, location, None, is_kept=False))  # type: ignore[arg-type]
+        sharing = asyncio.get_running_loop().create_task(team.share())
+        told: list[tuple[Any, ...]] = []
+        async with asyncio.timeout(PATIENCE_S):
+            while not told or told[-1][0] != "loaded":
+                told += heard(two._news)
+                await asyncio.sleep(0)
+            await sharing
+        assert [what[1][0] for what in told[:-1]] == list(range(1, count + 1))
+        assert told[-1] == ("loaded", count)
+        for wire in (two._news, two._messages):
+            wire.ears[1].close()
+        team.close()
+
+    asyncio.run(test())
