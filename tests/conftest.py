@@ -12,8 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from xdist.workermanage import NodeManager  # type: ignore[import-untyped]
+
+# How long an example takes says something of the machine: Hypothesis would fail one of 0.2 s.
+hypothesis.settings.register_profile("lab", deadline=None)
+hypothesis.settings.load_profile("lab")
 
 ALONE = "alone"
 TIDY_UP_S = 60  # that an interrupted process has to take its labs away; pytest-xdist kills it after 10 otherwise
