@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 from proxy import config, users
+from proxy.build import CannotServe, journal, ports, tls_files
 from proxy.config import Settings
 from proxy.net import tls
 from proxy.net.key import load_key
-from proxy.serve import CannotServe, journal, ports, tls_files
 
 
 def check(settings: Settings, origins: dict[str, str]) -> int:

@@ -1,54 +1,24 @@
-"""Serving: what the settings say is built, sockets are opened, and the shell runs until a signal comes."""
+"""Serving: the life of the proxy, from the settings to the signal that ends it."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import ipaddress
-import resource
-import secrets
-import socket
-import ssl
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from proxy import users
+from proxy.build import CannotServe, build_shell, check_ports, journal, keep_state, listen, tls_files
 from proxy.config import Settings
-from proxy.core.admission import Admission, Allowance
-from proxy.core.auth import Authenticator
-from proxy.core.effects import Effect
-from proxy.core.engine import Engine, Policy
-from proxy.core.listeners import Listener, Listeners
-from proxy.core.location import Location
-from proxy.core.registrar import Terms
-from proxy.core.remedies import NAMES, Remedies
-from proxy.core.route import MappedUser, Router
-from proxy.core.signer import Signer
-from proxy.core.transaction import Times
 from proxy.log import Log
 from proxy.net import tls
-from proxy.net.hep import Mirror
-from proxy.net.http import Http
-from proxy.net.key import KeyFileError, load_key
-from proxy.net.relay import Relay
-from proxy.net.resolver import Resolver, system_servers
-from proxy.net.rtp import can_bind
+from proxy.net.key import KeyFileError
 from proxy.net.shell import Shell
 from proxy.net.store import Store
-from proxy.net.stream import Limits, Streams
-from proxy.net.team import Team, TeamJournal
-from proxy.net.udp import UdpSocket
 from proxy.net.workers import Worker, part
 
-KEY_BYTES = 32
-MAX_HEAD = 16_384  # bytes of a message on a connection up to its blank line
 GC_YOUNG = 10_000  # new objects after which the youngest are looked through
-
-
-class CannotServe(Exception):
-    """One line: what is wrong, and what to do."""
-
 
 MISTAKES = (CannotServe, users.BadUsers, KeyFileError, tls.BadTls)  # the user's own, beside his settings
 
@@ -56,91 +26,78 @@ MISTAKES = (CannotServe, users.BadUsers, KeyFileError, tls.BadTls)  # the user's
 def serve(settings: Settings) -> int:
     """Serve until a signal comes. Raises CannotServe, BadUsers, BadTls or KeyFileError."""
     log = Log(settings.log, time.monotonic, as_json=settings.log_format == "json")
-    key, store = _state(settings, log)
+    key, store = keep_state(settings, log)
+    _check(settings)
     if settings.workers == 1:
         return asyncio.run(_serve(settings, log, key, store, None))
-    _check(settings)
     return part(
         settings.workers,
         lambda worker: asyncio.run(_serve(settings, log, key, store if worker.is_first else None, worker)),
     )
 
 
+def _check(settings: Settings) -> None:
+    """See what could keep us from serving before bindings are read and workers part: what is wrong is told once.
+
+    Raises as `serve`.
+    """
+    if settings.users:
+        users.load(Path(settings.users), settings.auth_realm)
+    if settings.relay != "off" and len(settings.relay_pairs) < 2 * settings.workers:
+        raise CannotServe(
+            f"SIP_PROXY_RELAY_PORTS={settings.relay_ports}: each of {settings.workers} workers needs four of its own; "
+            "name more"
+        )
+    if settings.tls_certificate:
+        certificate, key, ca, names = tls_files(settings)
+        tls.server_context(certificate, key, ca, settings.tls_client, names)
+    check_ports(settings)
+
+
 async def _serve(settings: Settings, log: Log, key: bytes, own: Store | None, worker: Worker | None) -> int:
     """Serve, alone or as one of several; `own` is the journal that this process writes."""
-    number, count = (0, 1) if worker is None else (worker.mesh.number, worker.mesh.count)
-    sink: list[Effect] = []
-    location = Location(sink, number + 1, count)
-    pairs = _media_ports(settings, log, number, count)
-    engine = build_engine(settings, key, location, sink, pairs, is_first=number == 0)
-    servers = [_server(each) for each in settings.dns] or system_servers()
-    transports = (*settings.transports, *(["tls"] if settings.tls_certificate else []))
-    families = tuple(sorted({ipaddress.ip_address(ip).version for ip in settings.ip}))
-    resolver = Resolver(servers, time.monotonic, transports, families)
-    store: Store | TeamJournal | None = own
-    if worker is not None:
-        store = TeamJournal(worker.mesh, location, own, is_kept=bool(settings.state))
-    shell = Shell(engine, log, resolver, store, durable_first=settings.flush == 0)
-    known: list[str] = []
+    mesh = None if worker is None else worker.mesh
+    shell = build_shell(settings, log, key, own, mesh)
+    loaded = _load(settings, own, shell)
+    if worker is not None and not await _gather(shell, worker):
+        return 1  # the first one says why
+    greeting = [*await listen(settings, shell, mesh), *_state_of_affairs(settings, shell), *loaded]
+    _spare_collector()
+    reload = _reloader(settings, shell)
     if worker is None:
-        greeting = await _listen(settings, shell, number, count)
-    elif isinstance(store, TeamJournal):
-        shell.team = Team(worker.mesh, shell, location, store)
-        known = _load(settings, own, location, shell)
-        if not await _gather(shell.team, worker):
-            return 1  # the first one says why
-        greeting = await _listen(settings, shell, number, count)
-    if engine.media is not None:
-        shell.relay = Relay(
-            asyncio.get_running_loop(), settings.bound_ip, settings.relay_timeout, shell.media_silent, log.event,
-            log.strange,
-        )  # fmt: skip
-        greeting.append(f"SIP proxy relays media ({settings.relay}) by ports {settings.relay_ports}")
-    if settings.hep:
-        try:
-            shell.mirror = Mirror(settings.collector)
-        except OSError as error:
-            raise CannotServe(f"SIP_PROXY_HEP={settings.hep}: no way there: {error.strerror}; name another") from None
-        greeting.append(f"SIP proxy mirrors every message to {settings.hep} (HEP3)")
-    greeting += _state_of_affairs(settings, engine)
-    greeting += known or _load(settings, own, location, shell)
-    # What is here now stays. Nothing of a call refers to itself, so there is nothing to find in what a busy proxy
-    # keeps, and to look through it would stop every call for half a second.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG, 100, 1_000_000)
-    reload = _reloader(settings, engine, shell)
-    if worker is not None and not worker.is_first:
+        await shell.run(greeting, reload, settings.drain)
+        return 0
+    if not worker.is_first:
         await shell.run([], reload, settings.drain, worker.lifeline)
         return 0
     ended: list[int] = []
-    if worker is not None:
 
-        def stop(process: int) -> None:
-            """What another worker had to do, nobody does."""
-            ended.append(process)
-            log.line(f"SIP proxy stops: its worker {process} has ended, and the calls that were set up there are lost")
-            shell.end()
+    def stop(process: int) -> None:
+        """What another worker had to do, nobody does."""
+        ended.append(process)
+        log.line(f"SIP proxy stops: its worker {process} has ended, and the calls that were set up there are lost")
+        shell.end()
 
-        worker.watch(stop)
-        shell.end_others = worker.end_others
-        greeting.append(f"SIP proxy has {count} workers")
-    await shell.run(greeting, reload, settings.drain)
+    worker.watch(stop)
+    shell.end_others = worker.end_others
+    await shell.run([*greeting, f"SIP proxy has {settings.workers} workers"], reload, settings.drain)
     return 1 if ended else 0
 
 
-def _load(settings: Settings, own: Store | None, location: Location, shell: Shell) -> list[str]:
+def _load(settings: Settings, own: Store | None, shell: Shell) -> list[str]:
     """Take over what the journal kept; return a line that says so."""
     if own is None:
         return []
-    return [f"SIP proxy journal {journal(settings)}: {location.load(own.open(), shell.now())} bindings"]
+    return [f"SIP proxy journal {journal(settings)}: {shell.engine.location.load(own.open(), shell.now())} bindings"]
 
 
-async def _gather(team: Team, worker: Worker) -> bool:
+async def _gather(shell: Shell, worker: Worker) -> bool:
     """Wait until this worker has all bindings, or is the first and all others serve; False when it is to end.
 
     Raises CannotServe when it is the first and another one has ended.
     """
+    team = shell.team
+    assert team is not None
     loop, ended = asyncio.get_running_loop(), []
     wanted = team.are_ready if worker.is_first else team.is_loaded
 
@@ -162,169 +119,30 @@ async def _gather(team: Team, worker: Worker) -> bool:
     return not ended
 
 
-def build_engine(
-    settings: Settings, key: bytes, location: Location, sink: list[Effect], pairs: Sequence[int] | None = None,
-    is_first: bool = True,
-) -> Engine:  # fmt: skip
-    """Return an engine for these settings: plain values go in, the core never sees the settings. Raises BadUsers.
+def _spare_collector() -> None:
+    """Keep the garbage collector from what is here now, and stays.
 
-    `pairs`: the even media ports that can be used, when not all of the settings can. Of several workers the first keeps
-    registered phones alive.
+    Nothing of a call refers to itself, so there is nothing to find in what a busy proxy keeps, and to look through it
+    would stop every call for half a second.
     """
-    remedies = Remedies(**{name: name not in settings.without for name in NAMES})
-    mapping = {name: MappedUser(**given) for name, given in settings.ua_mapping.items()}
-    listeners = Listeners(
-        Listener(transport, (settings.public_ip(ip), port)) for ip in settings.ip for transport, port in ports(settings)
-    )
-    signer = Signer(key)
-    router = Router(listeners, settings.domains, mapping, location, remedies, signer)
-    authenticator = None
-    if settings.users:
-        table = users.load(Path(settings.users), settings.auth_realm)
-        authenticator = Authenticator(settings.auth_realm.encode(), table, settings.algorithms, signer)
-    networks = [ipaddress.ip_network(each) for each in settings.allow]
-    policy = Policy(
-        remedies,
-        Times(settings.t1, settings.t2, settings.t4, settings.timer_c),
-        Terms(settings.expires_min, settings.expires_default, settings.expires_max,
-              service_routes=[each.encode() for each in settings.service_route]),
-        settings.max_transactions,
-        settings.keepalive if is_first else 0,
-        settings.keepalive_misses,
-        lambda host: any(ipaddress.ip_address(host) in network for network in networks),
-    )  # fmt: skip
-    rate = float(settings.refused_rate)
-    admission = Admission(Allowance(settings.failures, 10 * settings.failures, 300, rate, 20 * rate))
-    relay = None if settings.relay == "off" else (settings.relay, settings.relay_pairs if pairs is None else pairs)
-    return Engine(listeners, router, location, sink, signer, policy, authenticator, admission, relay)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 100, 1_000_000)
 
 
-def _media_ports(settings: Settings, log: Log, number: int, count: int) -> list[int]:
-    """Return the even ports that are free, with the odd ones above them, on all our addresses. Raises CannotServe.
-
-    Of several workers each has its own.
-    """
-    if settings.relay == "off" or "relay" in settings.without:
-        return []
-    _allow_many_sockets()
-    pairs = settings.relay_pairs[number::count]
-    free = [port for port in pairs if all(can_bind((ip, port + each)) for ip in settings.ip for each in (0, 1))]
-    if len(free) < len(pairs):
-        taken = len(pairs) - len(free)
-        log.line(f"SIP proxy leaves out {taken} pairs of ports of SIP_PROXY_RELAY_PORTS: somebody else uses them")
-    if len(free) < 2:
-        raise CannotServe(f"SIP_PROXY_RELAY_PORTS={settings.relay_ports}: no port is free; name others")
-    return free
-
-
-def _allow_many_sockets() -> None:
-    """A call with sound has eight sockets; the limit that programs begin with is for those that use select()."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def _check(settings: Settings) -> None:
-    """See what could keep several workers from serving before they part: what is wrong is told once.
-
-    And that our ports are nobody's: workers share them, and would share them with him. Raises as `serve`.
-    """
-    if settings.users:
-        users.load(Path(settings.users), settings.auth_realm)
-    if settings.relay != "off" and len(settings.relay_pairs) < 2 * settings.workers:
-        raise CannotServe(
-            f"SIP_PROXY_RELAY_PORTS={settings.relay_ports}: each of {settings.workers} workers needs four of its own; "
-            "name more"
-        )
-    if settings.tls_certificate:
-        certificate, key, ca, names = tls_files(settings)
-        tls.server_context(certificate, key, ca, settings.tls_client, names)
-    for ip in settings.ip:
-        for transport, port in ports(settings):
-            kind = socket.SOCK_DGRAM if transport == "udp" else socket.SOCK_STREAM
-            with socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET, kind) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, transport != "udp")
-                if ":" in ip:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                try:
-                    probe.bind((ip, port))
-                except OSError as error:
-                    raise _cannot_listen(ip, port, transport, error) from None
-
-
-def _cannot_listen(ip: str, port: int, transport: str, error: OSError) -> CannotServe:
-    return CannotServe(
-        f"cannot listen on {ip}:{port} ({transport}): {error.strerror}; "
-        "set SIP_PROXY_IP to an address of this machine, SIP_PROXY_PORT to a free port"
-    )
-
-
-async def _listen(settings: Settings, shell: Shell, number: int, count: int) -> list[str]:
-    """Open every socket; return the lines that say so. Raises CannotServe."""
-    limits = Limits(
-        max_connections=settings.max_connections, max_per_source=settings.max_connections_per_source,
-        idle_s=settings.idle, max_message=settings.max_message, max_head=min(settings.max_message, MAX_HEAD),
-        message_s=settings.message_time, first_message_s=settings.message_time,
-        numbers=(number + 1, count), is_shared=count > 1,
-    )  # fmt: skip
-    streams = Streams(shell.receive_from_stream, shell.failed, shell.closed, limits, shell.count)
-    if shell.team is not None:
-        streams.opened = shell.team.opened
-    context = _tls(settings, streams)
-    lines = []
-    for ip in settings.ip:
-        for transport, port in ports(settings):
-            local = (settings.public_ip(ip), port)
-            try:
-                if transport == "udp":
-                    shell.add_udp(UdpSocket((ip, port), is_shared=count > 1), local)
-                else:
-                    await streams.listen(transport, (ip, port), local, context if transport == "tls" else None)
-            except OSError as error:
-                raise _cannot_listen(ip, port, transport, error) from None
-            lines.append(f"SIP proxy listening on {ip}:{port} ({transport})")
-    shell.streams = streams
-    if settings.http_port and number == 0:
-        shell.http = Http(shell.pages())
-        try:
-            await shell.http.listen(settings.http_ip, settings.http_port)
-        except OSError as error:
-            raise CannotServe(
-                f"cannot serve /metrics on {settings.http_ip}:{settings.http_port}: {error.strerror}; "
-                "set SIP_PROXY_HTTP_PORT to a free port, or to 0"
-            ) from None
-    return lines
-
-
-def _tls(settings: Settings, streams: Streams) -> ssl.SSLContext | None:
-    """Return the context for accepting connections; None where no TLS is spoken. Raises BadTls."""
-    if not settings.tls_certificate:
-        return None
-    certificate, key, ca, names = tls_files(settings)
-    streams.client_context = tls.client_context(ca, certificate, key)
-    streams.server_context = tls.server_context(certificate, key, ca, settings.tls_client, names)
-    return streams.server_context
-
-
-def tls_files(settings: Settings) -> tuple[Path, Path, Path | None, dict[str, tuple[Path, Path]]]:
-    """Return certificate, key, CA, and certificate and key by name of the host."""
-    names = {name: (Path(pair[0]), Path(pair[1])) for name, pair in settings.tls_names.items()}
-    ca = Path(settings.tls_ca) if settings.tls_ca else None
-    return Path(settings.tls_certificate), Path(settings.tls_key), ca, names
-
-
-def _reloader(settings: Settings, engine: Engine, shell: Shell) -> Callable[[], list[str]]:
+def _reloader(settings: Settings, shell: Shell) -> Callable[[], list[str]]:
     """Return what SIGHUP does: users and certificates are read anew; what is broken stays as it was."""
 
     def reload() -> list[str]:
         lines = []
-        if engine.identity.authenticator is not None:
+        authenticator, streams = shell.engine.identity.authenticator, shell.streams
+        if authenticator is not None:
             try:
                 table = users.load(Path(settings.users), settings.auth_realm)
-                engine.identity.authenticator.set_users(table)
+                authenticator.set_users(table)
                 lines.append(f"SIP proxy reloaded {settings.users}: {len(table)} users")
             except users.BadUsers as mistakes:
                 lines += [f"SIP proxy keeps its users: {line}" for line in str(mistakes).splitlines()]
-        streams = shell.streams
         if streams is not None and streams.server_context is not None and streams.client_context is not None:
             certificate, key, ca, names = tls_files(settings)
             try:
@@ -338,38 +156,13 @@ def _reloader(settings: Settings, engine: Engine, shell: Shell) -> Callable[[], 
     return reload
 
 
-def _state(settings: Settings, log: Log) -> tuple[bytes, Store | None]:
-    """Return the key and the journal. Raises CannotServe or KeyFileError."""
-    if not settings.state:
-        return secrets.token_bytes(KEY_BYTES), None
-    folder = Path(settings.state)
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        why = f"cannot be made: {error.strerror}"
-        raise CannotServe(f"SIP_PROXY_STATE={folder}: {why}; name a folder that this user can write to") from None
-    return load_key(folder / "key"), Store(journal(settings), settings.flush, log.line)
-
-
-def journal(settings: Settings) -> Path:
-    """Return where the bindings are kept."""
-    return Path(settings.state) / "bindings.sqlite"
-
-
-def ports(settings: Settings) -> list[tuple[str, int]]:
-    """Return (transport, port) of everything that is spoken at each address."""
-    plain = [(transport, settings.port) for transport in settings.transports]
-    return [*plain, ("tls", settings.tls_port)] if settings.tls_certificate else plain
-
-
-def _server(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition("#")
-    return (host, int(port)) if host else (text, 53)
-
-
-def _state_of_affairs(settings: Settings, engine: Engine) -> list[str]:
+def _state_of_affairs(settings: Settings, shell: Shell) -> list[str]:
     lines = []
-    if engine.identity.authenticator is None:
+    if shell.relay is not None:
+        lines.append(f"SIP proxy relays media ({settings.relay}) by ports {settings.relay_ports}")
+    if shell.mirror is not None:
+        lines.append(f"SIP proxy mirrors every message to {settings.hep} (HEP3)")
+    if shell.engine.identity.authenticator is None:
         lines.append("SIP proxy asks for no passwords: set SIP_PROXY_USERS before strangers reach it")
     elif warning := users.exposure(Path(settings.users)):
         lines.append(f"SIP proxy warning: {warning}")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from proxy.build import build_engine
 from proxy.config import Settings
 from proxy.core.effects import Effect, OpenRelay, Record
 from proxy.core.flow import Address
@@ -25,7 +26,6 @@ from proxy.net.resolver import Resolver
 from proxy.net.shell import Shell
 from proxy.net.store import Store
 from proxy.net.udp import UdpSocket
-from proxy.serve import build_engine
 from proxy.sip.message import Message, Request, Response
 from proxy.sip.parse import parse
 
