@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 from labkit import engine, evidence, images, settings
 from labkit.bench import containers, full, instructions, page, peers, plan, report
@@ -56,16 +57,20 @@ def run(given: argparse.Namespace) -> int:
     )  # fmt: skip
     began = time.monotonic()
     with containers.removed_afterwards(lab.project):
-        result = full.measure(wanted)
+        result = full.measure(wanted, _write_data)  # an hour's work: whatever ends it, what was measured is there
     result["run"]["seconds"] = round(time.monotonic() - began)
     print(report.text(result))
-    data = _write("bench.json", json.dumps(result, indent=1, ensure_ascii=False))
+    data = _write_data(result)
     if not given.quick:
         for name, drawn in page.plots(result, found.peers).items():
             _write(name, drawn)
         _write("performance.md", page.markdown(result))
     say(f"measured in {result['run']['seconds']} s; the figures are in {data}")
     return Exit.PASS
+
+
+def _write_data(result: dict[str, Any]) -> Path:
+    return _write("bench.json", json.dumps(result, indent=1, ensure_ascii=False))
 
 
 def _write(name: str, text: str) -> Path:

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,14 @@ from labkit.bench.systems import Images, Users
 from labkit.bench.work import OURS, WORKS, Work
 
 
-def measure(plan: Plan) -> dict[str, Any]:
-    """Do all of it, and return the result as bench.json has it. Raises LabBroken."""
+def measure(plan: Plan, keep: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+    """Do all of it, and return the result as bench.json has it; what there is so far is kept. Raises LabBroken."""
     users = Users.make(plan.project)
     result: dict[str, Any] = {"run": described(plan)}
     try:
         for name in plan.works:
             result[name] = _one(plan, plan.work(name), users, result)
+            keep(result)
         if not plan.is_quick:
             result |= limits.of_sipp(plan, users)
             result["workers"] = {OURS: sharing.measure(plan, users)}

@@ -36,10 +36,10 @@ def packet(sequence: int, ssrc: int = SSRC, size: int = 172, timestamp: int | No
 class Party:
     """A socket that speaks and hears, at an address of loopback's."""
 
-    def __init__(self, host: str = HOST) -> None:
+    def __init__(self, host: str = HOST, port: int = 0) -> None:
         self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setblocking(False)
-        self.socket.bind((host, 0))
+        self.socket.bind((host, port))
         self.numbers = itertools.count(100)
 
     @property
@@ -74,8 +74,8 @@ class House:
     def __post_init__(self) -> None:
         self.caller, self.callee = (self.party(host) for host, _ in self.here)
 
-    def party(self, host: str = HOST) -> Party:
-        party = Party(host)
+    def party(self, host: str = HOST, port: int = 0) -> Party:
+        party = Party(host, port)
         self.parties.callback(party.socket.close)
         return party
 
@@ -618,6 +618,25 @@ def test_a_refusal_by_the_party_lets_no_stranger_in() -> None:
             await here.until(lambda: here.relay.strangers >= 70)
             assert await here.callee.hear() == (said, here.here[1])
             assert here.callee.heard_nothing()
+
+    run(test())
+
+
+def test_a_refusal_of_one_packet_swallows_not_the_next() -> None:
+    """The kernel tells of the first one's ICMP when the second is sent, and does not send that."""
+
+    async def test() -> None:
+        async with house() as here:
+            await here.learnt()
+            address = here.callee.address
+            here.callee.socket.close()
+            here.caller.say(here.here[0])
+            here.end(0).pass_on()
+            here.callee = here.party(*address)
+            said = here.caller.say(here.here[0])
+            here.end(0).pass_on()
+            assert await here.callee.hear() == (said, here.here[1])
+            assert here.relay.unsent == 0
 
     run(test())
 
