@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="instead: instructions a message, against those kept")
     parser.add_argument("--accept", action="store_true", help="with --check: keep the new numbers")
     parser.add_argument("--work", default="", metavar="NAME,...", help=f"only these, of: {', '.join(WORKS)}")
+    parser.add_argument("--against", default="", metavar="IMAGE", help="beside them another image of the proxy")
     parser.add_argument("--rounds", type=int, default=ROUNDS, metavar="N", help=f"rounds (default {ROUNDS})")
     parser.add_argument("--seconds", type=int, default=0, metavar="N", help=f"of a round (default {SECONDS})")
     parser.add_argument("--rate", type=int, default=0, metavar="N", help="units a second in the rounds, of all systems")
@@ -36,7 +38,7 @@ def run(given: argparse.Namespace) -> int:
     """Return 0 when everything was measured; for --check 1 when a message costs more than is kept."""
     if given.accept and not given.check:
         raise Mistake("--accept: goes with --check")
-    if given.check and (given.quick or given.work):
+    if given.check and (given.quick or given.work or given.against):
         raise Mistake("--check: counts instructions of a fixed mix; it goes with --accept and nothing else")
     if min(given.rounds, given.bindings, given.calls) < 1 or min(given.seconds, given.rate) < 0:
         raise Mistake("--rounds, --seconds, --rate, --bindings, --calls: give numbers above 0")
@@ -49,9 +51,11 @@ def run(given: argparse.Namespace) -> int:
     found = peers.ensure(lab)
     if given.check:
         return instructions.check(found, accept=given.accept)
+    if given.against and not images.is_here(given.against):
+        raise Mistake(f"--against {given.against}: no such image here; `docker images sip-nat-lab/proxy` lists them")
     containers.need_two_processors()
     wanted = plan.Plan(
-        project=lab.project, images=found, works=works, rounds=given.rounds,
+        project=lab.project, images=replace(found, other=given.against), works=works, rounds=given.rounds,
         seconds=given.seconds or (QUICK_SECONDS if given.quick else SECONDS), rate=given.rate, is_quick=given.quick,
         bindings=given.bindings, calls_up=given.calls,
     )  # fmt: skip

@@ -78,12 +78,12 @@ def _processor() -> str:
 
 def _versions(images: Images) -> dict[str, str]:
     asked = {
-        "proxy's Python": (images.proxy, "python3 -V"),
-        "Kamailio": (images.peers, "kamailio -v | head -1"),
-        "Sippy": (images.peers, "basename /opt/sippy/sippy-*.dist-info .dist-info"),
+        "the proxy's Python": (images.proxy, "python3 -V | cut -d' ' -f2"),
+        "Kamailio": (images.peers, "kamailio -v | sed -n 's/^version: kamailio //p'"),
+        "Sippy": (images.peers, "basename /opt/sippy/sippy-*.dist-info .dist-info | cut -d- -f2"),
         "rtpengine": (images.peers, "dpkg-query -Wf '${Version}' rtpengine-daemon"),
-        "SIPp": (images.phone, "sipp -v | grep -o 'SIPp v[^ ]*'"),
-        "valgrind": (images.peers, "valgrind --version"),
+        "SIPp": (images.phone, "sipp -v | grep -o 'v[0-9][0-9.]*' | head -1"),
+        "valgrind": (images.peers, "valgrind --version | cut -d- -f2"),
     }
     return {
         name: docker("run", "--rm", "--network", "none", image, "sh", "-c", command).stdout.strip()

@@ -10,9 +10,11 @@ from typing import Any
 from labkit import progress
 from labkit.bench import goals, report
 from labkit.bench.containers import HARDENED, SCENARIOS
-from labkit.bench.work import OURS, WORKS
+from labkit.bench.work import KAMAILIO, OURS, WORKS
 from labkit.outcome import LabBroken
 
+NAMES = {KAMAILIO: "Kamailio"}  # as they are written in a sentence
+MOST_SAID = 150  # of what SIPp said
 PLOTS = {"bench-cpu.svg": "CPU per call over rate", "bench-latency.svg": "latency over rate",
          "bench-memory.svg": "memory over registrations"}  # fmt: skip
 
@@ -37,8 +39,9 @@ def markdown(result: Mapping[str, Any]) -> str:
         "## The goals", _table([("goal", "measured", "wanted", "at least", ""), *goals.rows(result)]),
         "## Where we win, and where we do not", "\n".join(_standing(result)),
         "## All of it", _table(report.table(result)),
-        *(f"- `{name}`: {work.what}." for name, work in WORKS.items() if name in result),
+        "\n".join(f"- `{name}`: {work.what}." for name, work in WORKS.items() if name in result),
         "\n".join(f"- {note}" for note in report.notes(result)),
+        "## What ended the search for the highest rate", "\n".join(_limits(result)),
         "## Pictures", "\n\n".join(f"![{what}]({name})" for name, what in PLOTS.items()),
     ]  # fmt: skip
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -49,17 +52,21 @@ def _standing(result: Mapping[str, Any]) -> list[str]:
     lines = []
     for name in WORKS:
         found = result.get(name, {})
-        if "ratio_cpu" in found:
-            ratio = found["ratio_cpu"]
-            lines.append(f"- `{name}`, CPU: {_won(ratio <= 1)} ({ratio:.2f} of Kamailio's)")
-        if "ratio_rate" in found:
-            ratio = found["ratio_rate"]
-            lines.append(f"- `{name}`, highest rate: {_won(ratio >= 1)} ({ratio:.2f} of Kamailio's)")
+        peer = NAMES.get(report.peer_of(found), report.peer_of(found))
+        for key, what, sign in (("ratio_cpu", "CPU", 1), ("ratio_rate", "highest rate", -1)):
+            if key in found:
+                won = "we win" if sign * found[key] <= sign else f"{peer} wins"
+                lines.append(f"- `{name}`, {what}: {won} ({found[key]:.2f} of {peer}'s)")
     return lines or ["Nothing was compared."]
 
 
-def _won(is_won: bool) -> str:
-    return "we win" if is_won else "Kamailio wins"
+def _limits(result: Mapping[str, Any]) -> list[str]:
+    """Return why each highest rate is not higher: two answers that changed places end a search as calls lost do."""
+    return [
+        f"- `{name}`, {system}: above {each['max_rate']}/s {each['max_rate_why'].splitlines()[0][:MOST_SAID].strip()}"
+        for name in (*WORKS, "direct") for system, each in result.get(name, {}).items()
+        if isinstance(each, Mapping) and each.get("max_rate_why")
+    ]  # fmt: skip
 
 
 def _table(rows: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from labkit.bench.containers import BOTH, LOAD_CPU, SYSTEM_CPU, Standing, pod, serving
 from labkit.bench.systems import Images, Users, program
-from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, WORKS, Work
+from labkit.bench.work import KAMAILIO, OTHER, OURS, RTPENGINE, WORKS, Work
 
 ONE_WORKER, TWO_WORKERS = 1, 2  # CPU is measured with one; for the highest rate on two cores there are two
 APART, TOGETHER = (SYSTEM_CPU, LOAD_CPU), (BOTH, BOTH)  # the cores of a system, and of SIPp
@@ -34,6 +34,8 @@ class Plan:
         rates = {system: self.rate or rate for system, rate in found.rates.items()}
         if self.is_quick:
             rates = {system: rate for system, rate in rates.items() if system in (OURS, KAMAILIO, RTPENGINE)}
+        if self.images.other:
+            rates[OTHER] = rates[OURS]
         return replace(found, rates=rates)
 
 

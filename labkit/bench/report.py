@@ -8,10 +8,11 @@ from typing import Any
 
 from labkit.bench import goals
 from labkit.bench.rounds import Figures
-from labkit.bench.work import KAMAILIO, NOTE_SIPPY, OURS, RTPENGINE, SIPPY, WORKS, Work
+from labkit.bench.search import NO_HIGHER
+from labkit.bench.work import KAMAILIO, NOTE_SIPPY, OTHER, OURS, RTPENGINE, SIPPY, WORKS, Work
 
 MIB = 1 << 20
-SYSTEMS = (OURS, KAMAILIO, SIPPY, RTPENGINE)
+SYSTEMS = (OURS, OTHER, KAMAILIO, SIPPY, RTPENGINE)
 HEAD = ("work", "system", "CPU µs", "spread", "highest /s", "p50 ms", "p95 ms", "p99 ms", "at /s", "memory MiB", "")
 
 
@@ -41,9 +42,21 @@ def compared(found: dict[str, Any]) -> dict[str, Any]:
     peer = peer_of(found)
     for ratio, key in (("ratio_cpu", "cpu_us"), ("ratio_rate", "max_rate")):
         ours, theirs = (found.get(name, {}).get(key) for name in (OURS, peer))
-        if ours and theirs:
+        has_end = all(found.get(name, {}).get("max_rate_why") != NO_HIGHER for name in (OURS, peer))
+        if ours and theirs and (has_end or key == "cpu_us"):
             found[ratio] = round(ours / theirs, 3)
+    found |= _beside_the_other(found)
     return found
+
+
+def _beside_the_other(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ours to the other image of ours, round by round: a machine that drifts does so in both."""
+    ours, other = (found.get(name, {}).get("cpu_us_rounds", []) for name in (OURS, OTHER))
+    ratios = [one / two for one, two in zip(ours, other, strict=False)]
+    if not ratios:
+        return {}
+    spread = [round(min(ratios), 3), round(max(ratios), 3)]
+    return {"ratio_other": round(statistics.median(ratios), 3), "ratio_other_spread": spread}
 
 
 def peer_of(found: Mapping[str, Any]) -> str:
@@ -92,6 +105,10 @@ def ratios(result: Mapping[str, Any]) -> list[str]:
             for key, words in (("ratio_cpu", "CPU"), ("ratio_rate", "highest rate"), ("ratio_empty", "CPU of call's"))
             if key in found
         ]
+        if "ratio_other" in found:
+            least, most = found["ratio_other_spread"]
+            spread = f"({least:.2f} to {most:.2f})"
+            lines.append(f"{name}: ours to the other image: CPU {found['ratio_other']:.2f}× {spread}")
         if said:
             lines.append(f"{name}: ours to {peer_of(found)}: {', '.join(said)}")
     return lines

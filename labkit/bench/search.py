@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 STEP = 1.5  # from one rate to the next until there is one on each side
 RESOLUTION = 1.05  # between the highest that was clean and the lowest that was not
+NO_HIGHER = "no higher rate was tried"
 ATTEMPTS = 2  # a rate is too high when it was so twice: the machine may have had something else to do
 
 
@@ -45,7 +46,7 @@ def highest(fault: Callable[[int], str], start: int, least: int, most: int) -> F
         else:
             clean = rate
         if clean == most:
-            return Found(clean, "no higher rate was tried", trials)
+            return Found(clean, NO_HIGHER, trials)
         if unclean == least:
             return Found(0, why, trials)
         if clean and unclean:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from labkit.bench.containers import SCENARIOS, Program
-from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, SIPPY, Work
+from labkit.bench.work import KAMAILIO, OTHER, OURS, RTPENGINE, SIPPY, Work
 from labkit.settings import ROOT
 
 USERS = 100_000
@@ -25,6 +25,7 @@ class Images:
     proxy: str
     phone: str
     peers: str
+    other: str = ""  # another image of the proxy
 
 
 @dataclass(slots=True)
@@ -75,7 +76,7 @@ def _ha1(user: str) -> str:
 
 def program(system: str, work: Work, images: Images, users: Users, workers: int) -> Program:
     """Return what a system's container runs for a kind of work, with so many workers where it has such."""
-    known = {OURS: _ours, KAMAILIO: _kamailio, SIPPY: _sippy, RTPENGINE: _rtpengine}
+    known = {OURS: _ours, OTHER: _other, KAMAILIO: _kamailio, SIPPY: _sippy, RTPENGINE: _rtpengine}
     return known[system](work, images, users, workers)
 
 
@@ -97,6 +98,10 @@ def _ours(work: Work, images: Images, users: Users, workers: int) -> Program:
     if work.is_media:
         variables |= {"SIP_PROXY_RELAY": "always", "SIP_PROXY_RELAY_PORTS": MEDIA_PORTS}
     return Program(images.proxy, ["python3", "-m", "proxy"], variables, volumes)
+
+
+def _other(work: Work, images: Images, users: Users, workers: int) -> Program:
+    return _ours(work, replace(images, proxy=images.other), users, workers)
 
 
 def _kamailio(work: Work, images: Images, users: Users, workers: int) -> Program:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 OURS, KAMAILIO, SIPPY, RTPENGINE = "ours", "kamailio", "sippy", "rtpengine"
+OTHER = "other"  # another image of ours, as it was before a change for example
 INVITED, REGISTERED, ASKED = ("INVITE", "SIP/2.0 180"), ("REGISTER", "SIP/2.0 200"), ("OPTIONS", "SIP/2.0 200")
 NO_REGISTRAR = "unsupported: Sippy's B2BUA is no registrar"
 NO_PASSWORDS = "unsupported: Sippy's simple B2BUA asks for no passwords"

@@ -1,6 +1,7 @@
 """A fixed mix of messages through the proxy's engine, as two phones would send them: what does each cost?
 
-`mix.py --count` prints instructions a message, by valgrind; `mix.py --time` microseconds. Both as JSON. Nothing here is
+`mix.py --count` prints instructions a message, by valgrind; `mix.py --time [GAP_MS]` microseconds, one message after
+the other or with idle milliseconds before each: then a processor finds its caches cold. Both as JSON. Nothing here is
 random, and the time is an argument, so a count depends on the code alone: on that of the engine, and of Python.
 
 An instruction count is a difference twice over: of a process that is warm and goes on to do a thing many times, and one
@@ -41,7 +42,7 @@ CHAINS = {
     "options": ("OPTIONS",),
 }
 WARM, TIMES = 8, 64  # for instructions: how often all chains are done before, and the counted one after that
-TIME_WARM, TIME_TIMES = 300, 4000  # the same for microseconds
+TIME_WARM, TIME_TIMES, GAP_TIMES = 300, 4000, 400  # the same for microseconds; the last with idleness between
 LINGER_S = 40.0  # longer than the longest timer of a transaction, 64*T1 = 32 s
 GC = (10_000, 100, 1_000_000)  # as the proxy sets it
 KEY, REALM, PASSWORD = b"k" * 32, b"example.org", b"secret"
@@ -60,7 +61,7 @@ ENVIRONMENT = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": COPY, "PYTHOND
 class Mix:
     """An engine and two phones. Alice is behind a NAT, Bob is not."""
 
-    def __init__(self, is_timed: bool = False) -> None:
+    def __init__(self, is_timed: bool = False, gap_s: float = 0) -> None:
         sink: list[Effect] = []
         remedies, signer = Remedies(), Signer(KEY)
         listeners, location = Listeners([Listener("udp", PROXY)]), Location(sink)
@@ -70,6 +71,7 @@ class Mix:
         self.engine = Engine(listeners, router, location, sink, signer, Policy(keepalive_s=0), authenticator)
         self.now, self.number = 1e9, 0
         self.times: dict[str, list[float]] | None = {} if is_timed else None
+        self.gap_s = gap_s
 
     def play(self, chain: str, length: int) -> None:
         """Do the first messages of a chain once."""
@@ -80,6 +82,8 @@ class Mix:
         """Give one message to the engine; return what it sends."""
         flow = Flow("udp", PROXY, source)
         self.now += 0.0005
+        if self.gap_s:
+            time.sleep(self.gap_s)  # the idleness that is measured
         began = time.perf_counter()
         effects = self.engine.receive(data, flow, self.now)
         if self.times is not None:
@@ -228,10 +232,10 @@ def count() -> dict[str, int]:
     return found
 
 
-def microseconds() -> dict[str, float]:
-    """Return the microseconds of each message: the median."""
-    mix = Mix(is_timed=True)
-    for number in range(TIME_WARM + TIME_TIMES):
+def microseconds(gap_s: float) -> dict[str, float]:
+    """Return the microseconds of each message, after so long an idleness: the median."""
+    mix = Mix(is_timed=True, gap_s=gap_s)
+    for number in range(TIME_WARM + (GAP_TIMES if gap_s else TIME_TIMES)):
         if number == TIME_WARM and mix.times is not None:
             mix.times.clear()
             settle()
@@ -245,7 +249,7 @@ def main() -> None:
     if sys.argv[1] == "--count":
         print(json.dumps({"python": platform.python_version(), "instructions": count()}))
     elif sys.argv[1] == "--time":
-        print(json.dumps(microseconds()))
+        print(json.dumps(microseconds(float(sys.argv[2]) / 1000 if len(sys.argv) > 2 else 0)))
     else:
         chain, length = sys.argv[1], int(sys.argv[2])
         mix = Mix()

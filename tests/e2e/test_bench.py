@@ -76,6 +76,7 @@ def test_media_is_measured_beside_rtpengine_and_none_is_lost(kept: Path) -> None
     ("arguments", "words"),
     [
         (["--accept"], "--accept: goes with --check"),
+        (["--quick", "--against", "sip-nat-lab/proxy:none"], "--against sip-nat-lab/proxy:none: no such image here"),
         (["--work", "cal"], "--work cal: unknown; nearest: call"),
         (["--quick", "--work", "call,relay"], "of one kind of work; name one"),
         (["--rounds", "0"], "give numbers above 0"),

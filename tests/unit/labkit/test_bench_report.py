@@ -12,7 +12,7 @@ from labkit.bench import goals, page, report
 from labkit.bench.goals import ENOUGH, MET, MISSED, UNKNOWN, Goal
 from labkit.bench.load import Result
 from labkit.bench.rounds import Figures
-from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, SIPPY, WORKS
+from labkit.bench.work import KAMAILIO, OTHER, OURS, RTPENGINE, SIPPY, WORKS
 
 
 def result_of(cpu_us: float, **more: Any) -> Result:
@@ -132,6 +132,14 @@ def test_the_plots_show_what_was_measured_of_calls_and_of_bindings(measured: dic
     assert cpu["lines"] == {OURS: [(100, 300.0)]}
     assert latency["lines"] == {"ours p50": [(100, 1.0)], "ours p95": [(100, 2.0)], "ours p99": []}
     assert memory["lines"] == {OURS: [(500, 3.0)]}
+
+
+def test_another_image_of_ours_is_compared_round_by_round() -> None:
+    entry = report.entry(WORKS["call"], {OURS: figures(300, 440, 270), OTHER: figures(300, 400, 300)})
+    assert (entry["ratio_other"], entry["ratio_other_spread"]) == (1.0, [0.9, 1.1])
+    text = report.text({"run": {"quick": True, "not_measured": []}, "call": entry})
+    assert "call: ours to the other image: CPU 1.00× (0.90 to 1.10)" in text
+    assert "call  other" in text
 
 
 def test_media_is_compared_with_rtpengine() -> None:
