@@ -52,14 +52,21 @@ def test_a_ping_needs_neither_engine_nor_sockets_of_ours(verb: str, needs_them: 
     assert heavy & loaded == (heavy if needs_them else set())
 
 
-def test_a_port_that_is_taken_is_one_line_and_exit_2() -> None:
+def test_a_port_that_is_taken_is_one_line_and_exit_2_before_the_journal_is_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        done = run(port=port)
+        done = run(port=port, SIP_PROXY_STATE=str(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
+    assert [path.name for path in tmp_path.iterdir()] == ["key"]
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"proxy: cannot listen on 127.0.0.1:{port} (udp): Address already in use; ")
+
+
+def test_what_it_does_with_media_and_to_whom_it_mirrors_is_told_at_the_start() -> None:
+    with serving(SIP_PROXY_RELAY="auto", SIP_PROXY_RELAY_PORTS="30000-30039", SIP_PROXY_HEP="127.0.0.1:9") as proxy:
+        greeting = proxy.lines_until("SIP proxy mirrors every message to 127.0.0.1:9 (HEP3)")
+        assert "SIP proxy relays media (auto) by ports 30000-30039" in greeting
 
 
 def test_an_address_of_another_machine_is_one_line_and_exit_2() -> None:

@@ -12,6 +12,7 @@ from labkit.bench import goals, page, report
 from labkit.bench.goals import ENOUGH, MET, MISSED, UNKNOWN, Goal
 from labkit.bench.load import Result
 from labkit.bench.rounds import Figures
+from labkit.bench.search import NO_HIGHER
 from labkit.bench.work import KAMAILIO, OTHER, OURS, RTPENGINE, SIPPY, WORKS
 
 
@@ -113,6 +114,8 @@ def test_the_page_says_who_wins(measured: dict[str, Any]) -> None:
     better = copy.deepcopy(measured)
     better["call"]["ratio_cpu"] = 0.9
     assert "- `call`, CPU: we win (0.90 of Kamailio's)" in page.markdown(better)
+    better["call"][KAMAILIO] |= {"max_rate": 500, "max_rate_why": "3 of 9 failed: Dead call\r\n\r\nmore"}
+    assert "- `call`, kamailio: above 500/s 3 of 9 failed: Dead call\n" in page.markdown(better)
     for word in ("a processor", "Kamailio 6.0.1", "`./lab bench`", "not asked for (--work)"):
         assert word in text
 
@@ -146,4 +149,9 @@ def test_media_is_compared_with_rtpengine() -> None:
     entry = report.entry(WORKS["relay"], {OURS: figures(9, 8, 10), RTPENGINE: figures(10, 9, 11)})
     assert entry["ratio_cpu"] == pytest.approx(0.9)
     assert report.ratios({"relay": entry}) == ["relay: ours to rtpengine: CPU 0.90×"]
+    for system in (OURS, RTPENGINE):
+        entry[system] |= {"max_rate": 20_000, "max_rate_why": NO_HIGHER}
+    assert "ratio_rate" not in report.compared(entry)  # whose limit nobody has seen is not compared
+    entry[OURS]["max_rate_why"] = entry[RTPENGINE]["max_rate_why"] = "3 of 9 failed"
+    assert report.compared(entry)["ratio_rate"] == 1.0
     assert "leaves media" in entry[KAMAILIO]["unsupported"]
