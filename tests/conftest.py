@@ -21,6 +21,7 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 ALONE = "alone"
+WAITING = {"test_workers.py", "test_store.py", "test_style.py"}  # of the unit tests
 TIDY_UP_S = 60  # that an interrupted process has to take its labs away; pytest-xdist kills it after 10 otherwise
 
 
@@ -72,10 +73,21 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put those that want the machine alone first: where all processes begin with theirs, none waits for long ones."""
+    """Order whole files. First those that want the machine alone: where all processes begin with theirs, none waits for
+    long ones; of these, first what needs no lab, while the others start theirs. Then all that need a lab, and beside
+    them what waits more than it works. What is left for the end keeps the machine busy.
+    """
     alone = {item.path for item in items if is_alone(item)}
+    needs_lab = {item.path for item in items if item.get_closest_marker("e2e")}
     files = {path: number for number, path in enumerate(dict.fromkeys(item.path for item in items))}
-    items.sort(key=lambda item: (item.path not in alone, files[item.path], not is_alone(item)))
+
+    def place(item: pytest.Item) -> tuple[bool | int, ...]:
+        path = item.path
+        if path in alone:
+            return 0, path in needs_lab, files[path], not is_alone(item)
+        return 1, path not in needs_lab, path.name not in WAITING, files[path]
+
+    items.sort(key=place)
 
 
 def pytest_collection_finish() -> None:

@@ -49,10 +49,8 @@ def test_up_without_a_remedy_fails_and_leaves_its_evidence_and_the_lab(standing:
 
 def test_up_heals_a_lab_without_a_remedy_and_then_up_call_down(standing: Command) -> None:
     """The remedy is back because the lab is another one: `up` starts it anew."""
-    started = time.monotonic()
     first = standing.run("up")
     assert first.returncode == Exit.PASS, first.stdout + first.stderr
-    assert time.monotonic() - started < 30  # 10 s on an idle machine; a test must not fail for its neighbours
     assert "verdict: PASS" in first.stdout
     assert "── INVITE bob ─" in first.stdout
 
@@ -100,6 +98,7 @@ def interrupt(by: Command, *words: str, when: Callable[[], bool]) -> None:
     while not when():
         assert time.monotonic() < deadline
         assert typed.poll() is None
+        time.sleep(0.1)  # pacing of a poll, with a deadline
     os.killpg(typed.pid, signal.SIGINT)  # what the terminal does
     _, complaint = typed.communicate(timeout=60)
     assert typed.returncode == 130, complaint
