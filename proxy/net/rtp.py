@@ -108,7 +108,7 @@ class End:
         self.own = bound(here)
         self.strays: socket.socket | None = None  # the second socket on the port
         self.receive = self.own.recv_into
-        self.forward: Callable[[memoryview], object] = _nowhere
+        self.forward: Callable[[memoryview], object] = self._find_other
         self.other = self.companion = self
         self.hosts: frozenset[str] = frozenset()
         self.wanted: Address | None = None
@@ -196,6 +196,17 @@ class End:
         except OSError:
             self.relay.unsent += 1
 
+    def _find_other(self, packet: memoryview) -> None:
+        """Where the other party is has not been heard: it may have spoken too, and wait for its turn in its queue.
+
+        Whoever really speaks first waits for nobody.
+        """
+        held = packet.tobytes()
+        self.other.listen()
+        packet[:] = held  # the other's packets took the buffer
+        if self.other.source is not None:
+            self.forward(packet)
+
     def hear_strangers(self) -> None:
         """Packets have come from elsewhere: the party itself, if it has moved, or may have; else they are refused."""
         assert self.strays is not None
@@ -261,10 +272,6 @@ def bound(here: Address, buffer_bytes: int = 0) -> socket.socket:
         made.close()
         raise
     return made
-
-
-def _nowhere(packet: memoryview) -> None:
-    """Where the other party is has not been heard yet: whoever speaks first waits for nobody."""
 
 
 def can_bind(here: Address) -> bool:

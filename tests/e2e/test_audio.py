@@ -141,10 +141,10 @@ def real() -> Iterator[Lab]:
         yield lab
 
 
-@pytest.mark.parametrize("phones", [("baresip", "baresip"), ("sipp", "baresip"), ("baresip", "sipp")], ids="-".join)
+@pytest.mark.parametrize("phones", [("baresip", "baresip"), ("sipp", "baresip")], ids="-".join)
 def test_a_real_phone_is_heard_and_hears(command: Command, phones: Any) -> None:
     done = command.run("up", "--alice", phones[0], "--bob", phones[1])
     run = command.read(done)
     assert run.code == 0, done.stdout + run.explain()
     assert results(run) == dict.fromkeys(BOTH, "pass")
-    assert done.stdout.splitlines()[-1] == "verdict: PASS  alice → bob, bob → alice"
+    assert done.stdout.splitlines()[-1] == "verdict: PASS  alice → bob, bob → alice"  # test_real_phones has the third

@@ -19,11 +19,13 @@ from tests.unit.process import free_port
 pytestmark = pytest.mark.e2e
 
 
-def test_baresip_in_alices_place_registers_is_called_answers_and_hangs_up(command: Command) -> None:
+def test_baresip_in_alices_place_registers_is_called_answers_is_heard_and_hangs_up(command: Command) -> None:
     done = command.run("up", "--alice", "baresip")
     run = command.read(done)
     assert done.returncode == Exit.PASS, done.stdout + done.stderr
-    assert run.checks["sipp-bob"] == "pass"
+    assert done.stdout.splitlines()[-1] == "verdict: PASS  alice → bob, bob → alice"
+    heard = ("audio-alice-to-bob", "audio-bob-to-alice")
+    assert [run.checks[name] for name in ("sipp-bob", *heard)] == ["pass"] * 3
     assert "sipp-alice" not in run.checks
     agents = {line for seen in run.messages if seen["tap"] == "nat-lan" for line in seen["headers"]}
     assert any(re.search("baresip", line) for line in agents)

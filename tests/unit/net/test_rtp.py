@@ -172,6 +172,28 @@ def test_who_speaks_first_waits_for_nobody_and_is_heard_when_the_other_is_known(
     run(test())
 
 
+@pytest.mark.parametrize("speaks_first", [0, 1])
+def test_nothing_is_lost_of_what_both_have_said_before_the_relay_gets_its_turn(speaks_first: int) -> None:
+    """A busy machine lets it stand still while the phones go on; where they are it knows from what waits."""
+
+    async def test() -> None:
+        async with house() as here:
+            sides = [(here.caller, here.here[0]), (here.callee, here.here[1])]
+            for side in (0, 1):
+                here.steer(side, None)
+            one, other = sides[speaks_first], sides[1 - speaks_first]
+            said = [[packet(number, ssrc=count) for number in range(count)] for count in (3, 5)]
+            for (party, to), packets in zip((one, other), said, strict=True):
+                for data in packets:
+                    party.say(to, data)
+            assert [(await other[0].hear())[0] for _ in said[0]] == said[0]
+            assert [(await one[0].hear())[0] for _ in said[1]] == said[1]
+            assert (here.end(0).direction.packets, here.end(1).direction.packets) in {(3, 5), (5, 3)}
+            assert here.relay.strangers == 0
+
+    run(test())
+
+
 def test_rtcp_passes_by_the_port_above() -> None:
     async def test() -> None:
         async with house() as here:
