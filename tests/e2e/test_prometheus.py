@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from pytest_docker.plugin import Services
 
 from docs import grafana
+from labkit.settings import Settings
 from tests.e2e.lab import RUN, Lab, docker
 
 pytestmark = pytest.mark.e2e
@@ -20,16 +22,16 @@ SCRAPED_S = 30
 Ask = Callable[[str], list[float]]
 
 
-@pytest.fixture
-def ask(lab: Lab) -> Iterator[Ask]:
+@pytest.fixture(scope="module")
+def ask(lab_settings: Settings, docker_services: Services) -> Iterator[Ask]:
     """Ask a Prometheus that stands on the lab's Internet: the values of each series."""
-    base = lab.settings.values["BASE_IMAGE"]
+    base = lab_settings.values["BASE_IMAGE"]
     folder = Path(__file__).with_name("prometheus")
     docker("build", "--quiet", "--network", "host", "--build-arg", f"BASE_IMAGE={base}", "--tag", IMAGE, str(folder))
-    target = f"{lab.settings.values['PROXY_IP']}:8060"
+    target = f"{lab_settings.values['PROXY_IP']}:8060"
     job = {"job_name": "proxy", "scrape_interval": "1s", "static_configs": [{"targets": [target]}]}
     told = {"scrape_configs": [job]}
-    docker("create", "--interactive", "--name", NAME, "--network", f"{lab.settings.project}_internet", IMAGE)
+    docker("create", "--interactive", "--name", NAME, "--network", f"{lab_settings.project}_internet", IMAGE)
     running = subprocess.Popen(
         ["docker", "start", "--interactive", NAME], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -47,7 +49,7 @@ def ask(lab: Lab) -> Iterator[Ask]:
         deadline = time.monotonic() + SCRAPED_S
         while not _is_scraped(answer):
             assert time.monotonic() < deadline
-            time.sleep(0.2)  # pacing of a poll, with a deadline
+            time.sleep(0.5)  # pacing of a poll, with a deadline
         yield answer
     finally:
         docker("rm", "--force", NAME)
@@ -67,7 +69,7 @@ def test_prometheus_scrapes_what_the_proxy_counts(lab: Lab, ask: Ask) -> None:
     deadline = time.monotonic() + SCRAPED_S
     while ask("sip_proxy_requests_total")[0] < before + 6:  # INVITE, ACK, BYE of two calls
         assert time.monotonic() < deadline
-        time.sleep(0.2)  # pacing of a poll, with a deadline
+        time.sleep(0.5)  # pacing of a poll, with a deadline
     assert ask("sip_proxy_bindings")[0] >= 2
 
 
