@@ -21,6 +21,7 @@ from nat.prober import ANSWER_S, TRIES, Address, Prober, Silence, ask_tcp, sourc
 
 PORTS = (3478, 3479)  # of the reflector
 SIP_PORT = 5060
+REACH_S = 10.0  # the reflector starts six programs before it answers
 ALL_PORTS = 1000  # what kinds.py calls a block that is larger than anybody counts
 # The axes besides udp and block.
 REST = (
@@ -206,7 +207,7 @@ def leaks(reflector: Address, source: str) -> list[str]:
         host = (os.environ["HOME_GATEWAY"], 9)
         ear.sendto(b"", host)  # makes the kernel ask by ARP whether the host stands in this network
         for _ in range(2):  # the first round may wait for ARP; the answer to the second comes after both
-            ask_tcp(reflector, source, ask="reach", to=ear.getsockname(), router=os.environ["WAN_IP"])
+            ask_tcp(reflector, source, REACH_S, ask="reach", to=ear.getsockname(), router=os.environ["WAN_IP"])
             with contextlib.suppress(BlockingIOError):
                 while True:
                     heard = json.loads(ear.recv(2048, socket.MSG_DONTWAIT))

@@ -19,6 +19,8 @@ from pathlib import Path
 SCENARIOS = Path(__file__).parent
 EVENTS = ("rebind", "flush", "reboot", "change-ip")  # what may happen to a router in mid-call: it forgets who called
 
+LEFT_MS = 3900  # how long a phone waits for the other's BYE, once that one has been heard
+
 _PART = re.compile(r'<\?part (\S+?)((?:\s+\w+="[^"]*")*)\?>')
 _DEFAULT = re.compile(r'<\?default((?:\s+\w+="[^"]*")*)\?>\n')
 _GIVEN = re.compile(r'(\w+)="([^"]*)"')
@@ -33,9 +35,16 @@ def scenario(name: str, times: int = 0, sound_ms: int = 0) -> str:
     Raises OSError for one that is not there, ValueError for a wrong part.
     """
     text = (SCENARIOS / f"{name}.xml").read_text(encoding="utf-8")
-    text = _with_parts(text, itertools.count(1), {"times": str(times), "sound_ms": str(sound_ms)} if times else {})
+    text = _with_parts(text, itertools.count(1), _played(times, sound_ms))
     variables = ",".join(dict.fromkeys(",".join(_VARIABLES.findall(text)).split(",")))
     return text.replace("</scenario>", f'  <Reference variables="{variables}"/>\n</scenario>') if variables else text
+
+
+def _played(times: int, sound_ms: int) -> dict[str, str]:
+    """Return what the parts of a phone that is to be heard are told; nothing where it is not."""
+    if not times:
+        return {}
+    return {"times": str(times), "sound_ms": str(sound_ms), "left_ms": str(sound_ms + LEFT_MS)}
 
 
 def flows() -> list[str]:

@@ -21,7 +21,7 @@ hypothesis.settings.register_profile("lab", deadline=None)
 hypothesis.settings.load_profile("lab")
 
 ALONE = "alone"
-WAITING = {"test_workers.py", "test_store.py", "test_style.py"}  # of the unit tests
+WAITING = {"test_workers.py", "test_style.py"}  # of the unit tests
 TIDY_UP_S = 60  # that an interrupted process has to take its labs away; pytest-xdist kills it after 10 otherwise
 
 

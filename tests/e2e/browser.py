@@ -71,7 +71,7 @@ def value(page: Page, script: str) -> Any:
     return page.evaluate(script)
 
 
-def until(page: Page, script: str, seconds: float = 20.0) -> None:
+def until(page: Page, script: str, seconds: float = 60.0) -> None:
     """Return when this becomes true in the page. Playwright's own way is to `eval`, which the page's policy forbids."""
     deadline = time.monotonic() + seconds
     while not page.evaluate(script):

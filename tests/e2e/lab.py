@@ -149,8 +149,7 @@ class Lab:
 
     def register(self, *names: str) -> None:
         """Have these phones register now: by a router that has forgotten them, for example."""
-        asking = "; ".join(f"ask({name!r}, {{'do': 'register'}})" for name in names)
-        self.execute("bob", "python3", "-c", f"from observer.control import ask; {asking}")
+        self.script("bob", "register", *names)
 
     def restore(self) -> None:
         """Make Alice's router what the lab was started with: kind, public address, ports; the phones are registered."""

@@ -20,7 +20,7 @@ from tests.e2e.lab import EVIDENCE, Command, docker, subnets
 
 pytestmark = pytest.mark.e2e
 
-SOON_S = 20  # a call, and what another one takes to end: not a thousand of them
+SOON_S = 120  # a call, and what another one takes to end: not a thousand of them, which take minutes
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def heard(run: Run, name: str) -> tuple[float, float]:
     return len(samples) / rate, max(silences, default=0) / rate
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("event", ["rebind", "change-ip"])
 def test_a_router_that_changes_in_mid_call_costs_less_than_a_second_of_sound(router: Lab, event: str) -> None:
     with calling(router, "--from", "alice", "--hangup", "caller", "--audio", "4") as call:
@@ -99,7 +100,7 @@ def test_a_naive_router_gives_the_port_away_when_the_other_party_speaks_first(
     public.become(kind)
     public.register("alice", "bob")
     public.execute("nat", "natctl", "block-audio", "out")
-    with calling(public, "--from", "bob", "--hangup", "caller", "--audio", "3") as call:
+    with calling(public, "--from", "bob", "--hangup", "caller", "--audio", "6") as call:
         until(lambda: _has_spoken(public, "bob"), call)
         public.execute("nat", "natctl", "block-audio", "off")
         run = call.result()

@@ -18,8 +18,8 @@ ASKING_PORT = 5090  # of whoever asks past the proxy, from Bob's address
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Lab]:
-    """A lab in which Alice and Bob have one router."""
-    with standing("same home", topology="same-home") as lab:
+    """A lab in which Alice and Bob have one router. While a phone refreshes, nobody who asks it is answered."""
+    with standing("same home", {"PHONE_REFRESH_S": "3600"}, topology="same-home") as lab:
         yield lab
 
 

@@ -128,8 +128,8 @@ def phone() -> Iterator[Callable[..., Phone]]:
 
 @contextlib.contextmanager
 def workers(**settings: str) -> Iterator[Running]:
-    """A proxy of several processes that serves."""
-    with serving(**{"SIP_PROXY_WORKERS": str(COUNT), **settings}) as proxy:
+    """A proxy of several processes that serves, and repeats nothing because the machine is busy."""
+    with serving(**{"SIP_PROXY_WORKERS": str(COUNT), "SIP_PROXY_T1": "10", "SIP_PROXY_T2": "10", **settings}) as proxy:
         proxy.lines_until(GREETING)
         yield proxy
 

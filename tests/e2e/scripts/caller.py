@@ -35,11 +35,11 @@ def request(method: str, number: int, to: str, target: str, routes: list[str], b
     return ("\r\n".join(lines) + "\r\n\r\n").encode()
 
 
-def final() -> str:
-    """Return the next final response to a request of this call."""
+def final(number: int) -> str:
+    """Return the next final response to the request with this CSeq; one to an earlier request may be repeated."""
     while True:
         text = phone.recv(65_536).decode()
-        if re.match(r"SIP/2\.0 [2-6]", text):
+        if re.match(r"SIP/2\.0 [2-6]", text) and header(text, "CSeq")[0].startswith(f"{number} "):
             return text
 
 
@@ -53,7 +53,7 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
     phone.bind((own, 0))
     here, call = f"{own}:{phone.getsockname()[1]}", secrets.token_hex(8)
     phone.sendto(request("INVITE", 1, f"<{uri}>", uri, [], call), proxy)
-    answered = final()
+    answered = final(1)
     (to,) = header(answered, "To")
     if not answered.startswith("SIP/2.0 200"):
         phone.sendto(request("ACK", 1, to, uri, [], call), proxy)  # of the INVITE's transaction (RFC 3261 §17.1.1.3)
@@ -65,4 +65,4 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
     print("200", flush=True)
     for number, _ in enumerate(sys.stdin, 2):
         phone.sendto(request("BYE", number, to, contact, routes), proxy)
-        print(final().split()[1], flush=True)
+        print(final(number).split()[1], flush=True)
