@@ -405,6 +405,44 @@ def test_a_sipp_that_counts_anything_but_the_calls_asked_for_fails(name: str, co
     assert (found[f"sipp-{name}"], found[f"sipp-{other}"]) == ("fail", "pass")
 
 
+def slow(story: list[Sighting], what: tuple[str, str], by: float) -> list[Sighting]:
+    """Return the story in which what comes after Alice's message stands still for so long, and she repeats it.
+
+    `what`: how it begins, and the method in its CSeq.
+    """
+    said = (seen for seen in story if seen.source == ALICE)
+    first = next(seen for seen in said if seen.first_line.startswith(what[0]) and seen.method == what[1])
+    copies = [seen for seen in story if seen.branches == first.branches and seen.cseq == first.cseq and
+              seen.call_id == first.call_id and seen.first_line == first.first_line]  # fmt: skip
+    told = [seen if seen.time <= copies[-1].time else replace(seen, time=seen.time + by) for seen in story]
+    return sorted([*told, *(replace(seen, time=seen.time + 0.5) for seen in copies)], key=lambda seen: seen.time)
+
+
+def repeated(story: list[Sighting], times: int = 1) -> tuple[str, str]:
+    """Return result and evidence of Alice's SIPp, which says that it has repeated something."""
+    legs = both_legs()
+    legs[0]["alice"] = counts(retransmissions=times)
+    (check,) = [one for one in judge(case(story, legs))["checks"] if one["name"] == "sipp-alice"]
+    return check["result"], check["evidence"]
+
+
+@pytest.mark.parametrize("what", [("INVITE ", "INVITE"), ("BYE ", "BYE"), ("SIP/2.0 200", "INVITE")])
+def test_what_is_repeated_because_the_answer_was_slow_is_told_and_no_fault(what: tuple[str, str]) -> None:
+    result, evidence = repeated(slow(good_story(), what, 0.6))
+    assert result == "pass"
+    assert evidence.endswith("1 retransmissions, 1 of them because an answer took longer than 0.5 s: nothing was lost")
+    assert repeated(slow(good_story(), what, 0.6), times=2)[0] == "fail"  # and one of them for nothing
+    assert repeated(slow(good_story(), what, 0.3))[0] == "fail"  # it was there in time
+
+
+def test_what_is_repeated_because_the_answer_was_lost_is_a_fault() -> None:
+    story = slow(good_story(), ("BYE ", "BYE"), 0.6)
+    answer = [seen for seen in story if (seen.status, seen.method, seen.call_id) == (200, "BYE", "bob-calls")]
+    before = [replace(seen, time=seen.time - 0.6) for seen in answer if seen.destination != ALICE]
+    result, _ = repeated(sorted([*story, *before], key=lambda seen: seen.time))
+    assert result == "fail"
+
+
 def test_a_phone_that_is_no_sipp_has_no_counts_to_judge() -> None:
     legs: list[dict[str, Any]] = [{**one, "alice": {}} for one in both_legs()]
     assert ALL - set(results(case(legs=legs))) == {"sipp-alice"}
