@@ -22,6 +22,8 @@ from proxy.sip.message import Request
 from proxy.sip.uri import parse_uri
 
 NONCE_LIFETIME_S = 300
+REPEATED_S = 32  # within which a request may come again: 64*T1 (RFC 3261 §17.1.1.2)
+MAX_REPEATED = 1000  # requests whose challenge is remembered; all are forgotten when there are more
 MAX_NONCES = 20_000  # used ones, 40 bytes each; a phone whose nonce had to go asks for another
 FINGERPRINT_BYTES = 16
 WINDOW = 32  # how far below the highest nc a late request may come; UDP reorders neighbours, not more
@@ -130,6 +132,7 @@ class Authenticator:
         self._began: bytes | None = None  # signed into every nonce: those of an earlier process are not ours
         self._issued = 0
         self._uses = Uses(max_nonces)
+        self._asked: dict[tuple[bytes, bytes | None, bytes | None], tuple[float, bytes]] = {}  # when, and which nonce
 
     @property
     def realm(self) -> bytes:
@@ -157,7 +160,7 @@ class Authenticator:
             self._began = b"%d" % (now * 1e6)
         given = self._credentials(request, b"proxy-authorization" if proxy else b"authorization")
         if given is None:
-            raise self._challenge(request, now, proxy, source)
+            raise self._challenge(request, now, proxy, source, nonce=self._nonce_again(request, now, source))
         if given.qop is not None and given.qop.lower() != b"auth":  # auth-int was not offered: say again what is
             raise self._challenge(request, now, proxy, source, given.user)
         if not names_target(given.uri, request.uri):
@@ -191,21 +194,38 @@ class Authenticator:
         user: bytes | None = None,
         failed: bool = False,
         stale: bool = False,
+        nonce: bytes = b"",
     ) -> Challenge:
-        """Return a challenge with a new nonce and a header for each algorithm (RFC 8760 §2.3).
+        """Return a challenge with this nonce, or a new one, and a header for each algorithm (RFC 8760 §2.3).
 
         It offers the algorithms that From's user (of a REGISTER, To's) has an HA1 for, and all to a name that is not in
         the table. So a table where some have fewer tells a stranger that those exist; with all algorithms for everybody
         nothing but the nonce differs.
         """
-        self._issued += 1
-        stamp = int(now * 1000).to_bytes(_STAMP_BYTES, "big") + self._issued.to_bytes(_STAMP_BYTES, "big")
-        nonce = pack(stamp) + self._sign(stamp, source)
+        nonce = nonce or self._nonce(now, source)
         known = self._users.get(_asked_for(request) or b"", {})
         offered = [name for name in self._order if name in known] or self._order
         name = b"Proxy-Authenticate" if proxy else b"WWW-Authenticate"
         headers = tuple((name, digest.challenge(self._realm, nonce, algorithm, stale)) for algorithm in offered)
         return Challenge(407 if proxy else 401, headers, user, failed, stale)
+
+    def _nonce(self, now: float, source: bytes) -> bytes:
+        self._issued += 1
+        stamp = int(now * 1000).to_bytes(_STAMP_BYTES, "big") + self._issued.to_bytes(_STAMP_BYTES, "big")
+        return pack(stamp) + self._sign(stamp, source)
+
+    def _nonce_again(self, request: Request, now: float, source: bytes) -> bytes:
+        """Return the nonce that this request was given when it came before, as a retransmission is answered as it was
+        the first time (RFC 3261 §8.2.7); a new one for another request."""
+        asked = self._asked
+        key = source, request.header(b"via"), request.header(b"cseq")
+        asked_at, nonce = asked.get(key) or (0.0, b"")
+        if asked_at + REPEATED_S <= now:
+            if len(asked) >= MAX_REPEATED:
+                asked.clear()
+            nonce = self._nonce(now, source)
+            asked[key] = now, nonce
+        return nonce
 
     def _is_right(self, given: Credentials, method: bytes) -> bool:
         nobody = self._nobody.get(given.algorithm)

@@ -97,8 +97,11 @@ def nonce_of(challenge: Challenge) -> bytes:
     return param(challenge.headers[0][1], b"nonce") or b""
 
 
+ASKER = Caller()  # whose requests differ from one another
+
+
 def nonce_from(auth: Authenticator, now: float = NOW) -> bytes:
-    return nonce_of(refusal(auth, Caller().invite(), now))
+    return nonce_of(refusal(auth, ASKER.invite(), now))
 
 
 def told(challenge: Challenge) -> tuple[bytes | None, bool, bool]:
@@ -388,6 +391,27 @@ def test_a_nonce_ends_with_its_lifetime(is_used: bool) -> None:
         auth.check(caller.invite(caller.credentials(nonce, 1)), NOW, proxy=True)
     assert auth.check(caller.invite(caller.credentials(nonce, 2)), NOW + 299.9, proxy=True) == b"alice"
     assert told(refusal(auth, caller.invite(caller.credentials(nonce, 3)), NOW + 300)) == (b"alice", False, True)
+
+
+def test_a_request_that_comes_again_is_challenged_as_it_was_the_first_time() -> None:
+    """RFC 3261 §8.2.7: who keeps no transaction gives the same answer to a retransmission."""
+    auth, caller = authenticator(), Caller()
+    sent, other = caller.invite(), caller.invite()
+    assert (sent.header(b"via"), sent.header(b"cseq")) != (other.header(b"via"), other.header(b"cseq"))
+    first = refusal(auth, sent)
+    assert refusal(auth, sent, NOW + 0.5).headers == first.headers
+    assert refusal(auth, other, NOW + 0.5).headers != first.headers
+    assert refusal(auth, sent, NOW + 33).headers != first.headers  # nobody repeats it any more
+
+
+def test_of_requests_that_may_come_again_no_more_are_remembered_than_a_stranger_may_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(authentication, "MAX_REPEATED", 10)
+    auth = authenticator()
+    for _ in range(100):
+        nonce_from(auth)
+        assert len(auth._asked) <= 10
 
 
 def test_a_nonce_of_the_process_before_this_one_is_stale_even_with_the_same_key() -> None:
