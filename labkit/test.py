@@ -37,7 +37,7 @@ def run(given: argparse.Namespace) -> int:
     """Return 0 when all tests passed, 1 when one did not, 2 when they could not run."""
     python = ensure_venv()
     engine.ensure()
-    images.ensure(settings.load())
+    images.ensure(settings.load(alice="baresip"))  # the others too: to build one takes longer than a test may
     certificates.require_openssl()
     if not given.pytest or any("e2e" in word for word in given.pytest):
         require_browser()

@@ -35,6 +35,7 @@ class Direction:
     asked: Address | None = None  # where it was to go, as the speaker was told
     sent: list[Sighting] = field(default_factory=list)  # at the speaker's tap
     heard: list[Sighting] = field(default_factory=list)  # at the listener's
+    answered_at: float = 0.0  # when the listener spoke first: a relay knows where he is from then on; 0: he did not
 
     @property
     def name(self) -> str:
@@ -102,7 +103,8 @@ def _judged(case: Case, direction: Direction) -> tuple[bool, str]:
     if not direction.heard:
         return False, f"{listener} hears nothing{f' of {len(direction.sent)} packets' if direction.sent else ''}"
     hears = f"{listener} hears {len(direction.heard)} of {len(direction.sent)} packets"
-    few = ["too few"] if len(direction.heard) < LEAST_HEARD * len(direction.sent) else []
+    due = [seen for seen in direction.sent if seen.time >= direction.answered_at]
+    few = ["too few"] if len(direction.heard) < LEAST_HEARD * len(due) else []
     wrong = [*_strangers(case, direction), *_gaps(direction), *_unlike(direction), *few]
     if wrong:
         return False, f"{hears}: {', '.join(wrong)}"
@@ -188,6 +190,7 @@ class _Call:
                 yield Direction(
                     self.number, self.call_id, speaker, listener, self.told.get(listener), self.told.get(speaker),
                     self.said.get(speaker, []), self.heard.get(listener, []),
+                    min((seen.time for seen in self.said.get(listener, [])), default=0.0),
                 )  # fmt: skip
 
 

@@ -41,41 +41,53 @@ def _listed(case: Case, planned: bool, check: Callable[[Case], Check]) -> Check 
 
 
 def _sipp(case: Case, name: str) -> Check:
-    """SIPp at this end: all calls successful, none failed, no retransmission but for answers that were slow."""
+    """SIPp at this end: all calls successful, none failed, nothing repeated without cause."""
     counted = _counted(case, name, "successful")
     calls = sum(count for count, _ in counted)
     successful, failed, again = (
         sum(counts[key] for _, counts in counted) for key in ("successful", "failed", "retransmissions")
     )
-    slow = _slowly_answered(case, name) if again else 0
-    fine = successful == calls and failed == 0 and again <= slow
+    caused = min(again, _with_cause(case, name)) if again else 0
+    fine = successful == calls and failed == 0 and again == caused
     evidence = f"{successful} of {calls} calls successful, {failed} failed, {again} retransmissions"
-    why = f", {slow} of them because an answer took longer than {T1_S} s: nothing was lost" if slow else ""
+    why = f", {caused} of them because somebody took longer than {T1_S} s: nothing was lost" if caused else ""
     return Check(f"sipp-{name}", PASS if fine else FAIL, evidence + why)
 
 
-def _slowly_answered(case: Case, name: str) -> int:
-    """Return how often this phone repeated a message whose answer came whole, and late: a machine was busy, or the line
-    is long. Where a copy or an answer went nowhere, that is why."""
+def _with_cause(case: Case, name: str) -> int:
+    """Return how often this phone repeated a message whose answer came whole, and late, or was itself asked twice: a
+    machine was busy, or the line is long. Where a copy, an answer or a question went nowhere, that is why."""
     said: dict[tuple[object, ...], list[Journey]] = {}
     for journey in case.journeys:
         if case.sender(journey) == name:
             said.setdefault(message(journey.first), []).append(journey)
-    late = 0
-    for first, copies in ((copies[0].first, copies) for copies in said.values() if len(copies) > 1):
-        answers = [journey for journey in case.journeys if _answers(journey.first, first)]
-        came = [seen.time for journey in answers for leg in journey.legs for seen in leg.sightings
-                if seen.tap == first.tap and seen.destination == first.source]  # fmt: skip
-        is_whole = not any(case.around.losses(journey) for journey in (*copies, *answers))
-        late += len(copies) - 1 if is_whole and came and min(came) > first.time + T1_S else 0
-    return late
+    return sum(_caused(case, copies) for copies in said.values() if len(copies) > 1)
+
+
+def _caused(case: Case, copies: list[Journey]) -> int:
+    """Return how many of a message's copies but the first had a cause."""
+    first = copies[0].first
+    answers = [journey for journey in case.journeys if _answers(journey.first, first)]
+    asked = [journey for journey in case.journeys if _answers(first, journey.first)]
+    if any(case.around.losses(journey) for journey in (*copies, *answers, *asked)):
+        return 0
+    came, asked_at = _arrivals(answers, first), _arrivals(asked, first)
+    is_slow = bool(came) and min(came) > first.time + T1_S
+    return max(len(copies) - 1 if is_slow else 0, min(len(copies), len(asked_at)) - 1)
+
+
+def _arrivals(journeys: list[Journey], first: Sighting) -> list[float]:
+    """Return when these messages came to who sent the first one, at its tap."""
+    return [seen.time for journey in journeys for leg in journey.legs for seen in leg.sightings
+            if seen.tap == first.tap and seen.destination == first.source]  # fmt: skip
 
 
 def _answers(seen: Sighting, said: Sighting) -> bool:
-    """Say whether this is an answer to what somebody said: a response to a request, an ACK to a 2xx."""
+    """Say whether this is an answer to what somebody said: a response to a request, an ACK to a final response."""
     if said.is_request:
         return not seen.is_request and transaction(seen) == transaction(said)
-    return seen.is_request and (seen.call_id, seen.cseq, seen.method) == (said.call_id, said.cseq, "ACK")
+    is_acknowledged = said.method == "INVITE" and said.status >= 200
+    return is_acknowledged and (seen.call_id, seen.cseq, seen.method) == (said.call_id, said.cseq, "ACK")
 
 
 def _baresip(case: Case, name: str) -> Check:

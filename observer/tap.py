@@ -27,9 +27,10 @@ IFF_UP = 1
 LINK_AND_ADDRESS = 0x1 | 0x10  # RTMGRP_LINK, RTMGRP_IPV4_IFADDR: rtnetlink(7)
 NOTICE_BYTES = 65_536
 SNAP_BYTES = 65_535
-# In immediate mode every packet takes a slot of SNAP_BYTES. The probe sends 90 within 20 ms; and at the proxy 12 calls
-# with sound are 2,400 a second, which have to wait where tcpdump does for a tenth of a second and more (`--busy`).
-BUFFER_KIB, BUSY_KIB = 16_384, 65_536
+# In immediate mode every packet takes a slot of the snap length. 12 calls with sound are 1,200 packets a second on each
+# side of the router, and 2,400 at the proxy: those of 0.4 s have to have room, for a tcpdump that has to wait.
+BUFFER_MIB = 16
+MEDIA_BYTES = 2048  # sound is never longer than a packet
 EVERYTHING = "ip"
 MEDIA = "udp[8] & 0xc0 = 0x80"  # version 2, in the first two bits of RTP and RTCP (RFC 3550 §5.1); SIP is letters
 START_S = 10.0
@@ -45,13 +46,13 @@ class EndedByItself(RuntimeError):
 class Capture:
     """One tcpdump into one file."""
 
-    def __init__(self, interface: str, path: Path, wanted: str, buffer_kib: int) -> None:
+    def __init__(self, interface: str, path: Path, wanted: str, buffer_mib: int) -> None:
         """Start it, and return when it listens. `wanted`: the packets, as pcap-filter(7) names them."""
         self.path = path
         # --immediate-mode: packets reach the file at once. -Z root: with NET_RAW alone it cannot become another user.
         self._process = subprocess.Popen(
-            ["tcpdump", "-i", interface, "-n", "-s", str(SNAP_BYTES), "-B", str(buffer_kib), "-U", "--immediate-mode",
-             "-Z", "root", "-w", str(path), wanted],
+            ["tcpdump", "-i", interface, "-n", "-s", str(MEDIA_BYTES if wanted == MEDIA else SNAP_BYTES),
+             "-B", str(buffer_mib << 10), "-U", "--immediate-mode", "-Z", "root", "-w", str(path), wanted],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         self._said = threading.Condition()
@@ -121,13 +122,13 @@ class Tap:
     """The captures of one namespace, by label."""
 
     def __init__(
-        self, sides: dict[str, list[str]], wanted: str = EVERYTHING, buffer_kib: int = BUFFER_KIB
+        self, sides: dict[str, list[str]], wanted: str = EVERYTHING, buffer_mib: int = BUFFER_MIB
     ) -> None:  # fmt: skip
         """Capture at the interfaces that bear one of these addresses now. One that was found once is known by its name:
         it may be given another address."""
         self._sides = sides
         self._wanted = wanted
-        self._buffer_kib = buffer_kib
+        self._buffer_mib = buffer_mib
         self._interfaces: dict[str, str] = {}
         self._number = 0
         self._since = 0.0  # what was before has been thrown away
@@ -211,7 +212,7 @@ class Tap:
         folder.mkdir(exist_ok=True)
         try:
             path = folder / f"{label}-{self._number}.pcap"
-            return [Capture(self._interfaces[label], path, self._wanted, self._buffer_kib)]
+            return [Capture(self._interfaces[label], path, self._wanted, self._buffer_mib)]
         except EndedByItself:
             if is_up(self._interfaces[label]):
                 raise
@@ -253,12 +254,13 @@ def _ask_of(name: str, what: int) -> bytes:
 
 
 def main(arguments: list[str]) -> int:
-    """`[--media] [--busy] NAME LABEL=ADDRESS[,ADDRESS]...`: capture until SIGTERM, cut when asked on tap-NAME.sock."""
-    wanted = MEDIA if "--media" in arguments else EVERYTHING
-    buffer_kib = BUSY_KIB if "--busy" in arguments else BUFFER_KIB
-    name, *sides = (argument for argument in arguments if not argument.startswith("--"))
+    """`[--media] [--buffer=MIB] NAME LABEL=ADDRESS[,ADDRESS]...`: capture until SIGTERM, cut when asked on
+    tap-NAME.sock."""
+    options = dict(word.partition("=")[::2] for word in arguments if word.startswith("--"))
+    name, *sides = (word for word in arguments if not word.startswith("--"))
     labelled = {label: found.split(",") for label, _, found in (side.partition("=") for side in sides)}
-    tap = Tap(labelled, wanted, buffer_kib)
+    wanted = MEDIA if "--media" in options else EVERYTHING
+    tap = Tap(labelled, wanted, int(options.get("--buffer", BUFFER_MIB)))
     threading.Thread(target=tap.stay_small, daemon=True).start()
     threading.Thread(target=tap.watch, daemon=True).start()
     threading.Thread(target=serve, args=(f"tap-{name}", tap.cut), daemon=True).start()

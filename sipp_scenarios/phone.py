@@ -138,10 +138,14 @@ class Phone:
     def _leave(self, _: Request) -> Request:
         """Take the binding back. (By TCP it ends with the connection.)"""
         self._stop_waiting()
-        if self._known and not self._has_connection:
-            self._sipp("leave", self._files / "register", ["-m", "1", *self._numbered()]).wait(REGISTER_S)
+        if self._has_connection:
+            self._known = None
+        elif self._known:
+            left = self._sipp("leave", self._files / "register", ["-m", "1", *self._numbered()]).wait(REGISTER_S)
+            if left.successful:  # else the next registration takes the old Contact back
+                self._known = None
         await_closed()
-        self._known, self._registered = None, False
+        self._registered = False
         return {"registered": False}
 
     def _listen(self, request: Request) -> Request:

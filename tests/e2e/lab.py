@@ -21,6 +21,7 @@ from labkit import call, evidence, images, settings, stack
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(__file__).with_name("scripts")
 COMMAND_S = 180
+REPEATED_S = 0.45  # T1, but for what a clock is late
 UNSUPPORTED = 127  # what natctl says to what this kernel cannot do
 EVIDENCE = {"containers.log", "containers.txt", "nat.txt", "core.txt", "repeat.txt", "sipp", "proxy.pcap"}
 
@@ -110,6 +111,18 @@ class Run:
     def _json(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         return found
+
+
+def once(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return sightings without those of what was said again after half a second (RFC 3261 §17), because a machine was
+    busy: each is the first of its kind at its place. What is doubled at once stays."""
+    first: dict[tuple[str, ...], float] = {}
+    kept = []
+    for row in rows:
+        place = row["tap"], row["source"], row["destination"], row["first_line"], *row["headers"]
+        if row["time"] - first.setdefault(place, row["time"]) < REPEATED_S:
+            kept.append(row)
+    return kept
 
 
 @dataclass(slots=True)

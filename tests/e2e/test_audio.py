@@ -32,7 +32,7 @@ def test_both_hear_each_other_through_the_router(lab: Lab, caller: str) -> None:
     for name in BOTH:
         with wave.open(str(run.folder / f"{name}-1.wav")) as file:
             assert file.getframerate() == 8000
-            assert 0.25 <= file.getnframes() / 8000 <= 0.5
+            assert 0 < file.getnframes() / 8000 <= 0.5
     assert "audio: " in (run.folder / "ladder.txt").read_text(encoding="utf-8")
     assert {message["tap"] for message in run.messages}.isdisjoint({"alice", "bob"})  # these taps take sound only
 

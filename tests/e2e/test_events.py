@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from labkit import images, settings, stack
-from tests.e2e.lab import Lab, Run, subnets
+from tests.e2e.lab import Lab, Run, once, subnets
 
 pytestmark = pytest.mark.e2e
 
@@ -166,7 +166,7 @@ class Wire:
         """
         own = {row["call_id"] for row in self.run.messages if row["source"] != self.proxy}
         return [
-            row for row in self.run.messages
+            row for row in once(self.run.messages)
             if row["first_line"].startswith(f"{method} ") and row["tap"] == tap and row["time"] > after
             and row["source"] == (source or row["source"]) and row["destination"] == (to or row["destination"])
             and (row["call_id"] in own or method == "OPTIONS")

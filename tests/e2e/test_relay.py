@@ -85,6 +85,7 @@ def test_a_router_that_changes_in_mid_call_costs_less_than_a_second_of_sound(rou
         assert 0.02 <= silence <= SILENCE_S, f"{name}: {silence} s"  # something was lost: it did change
 
 
+@pytest.mark.alone
 def test_a_tap_that_stands_still_for_a_moment_has_seen_all(lab: Lab) -> None:
     """On a busy machine it does, and 12 calls at the proxy, both legs of each, are 2,400 packets a second."""
     stall = "kill -STOP $(pidof tcpdump); sleep 0.15; kill -CONT $(pidof tcpdump)"

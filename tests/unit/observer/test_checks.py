@@ -430,9 +430,29 @@ def repeated(story: list[Sighting], times: int = 1) -> tuple[str, str]:
 def test_what_is_repeated_because_the_answer_was_slow_is_told_and_no_fault(what: tuple[str, str]) -> None:
     result, evidence = repeated(slow(good_story(), what, 0.6))
     assert result == "pass"
-    assert evidence.endswith("1 retransmissions, 1 of them because an answer took longer than 0.5 s: nothing was lost")
+    assert evidence.endswith("1 retransmissions, 1 of them because somebody took longer than 0.5 s: nothing was lost")
     assert repeated(slow(good_story(), what, 0.6), times=2)[0] == "fail"  # and one of them for nothing
     assert repeated(slow(good_story(), what, 0.3))[0] == "fail"  # it was there in time
+
+
+@pytest.mark.parametrize("asked", [("SIP/2.0 200", "INVITE"), ("BYE ", "BYE")])
+def test_what_is_repeated_because_the_other_end_repeated_is_no_fault(asked: tuple[str, str]) -> None:
+    """The ACK for a 200 that comes twice, and the 200 for a BYE that does."""
+    story = good_story()
+    hers = (seen for seen in story if seen.destination == ALICE)
+    first = next(seen for seen in hers if seen.first_line.startswith(asked[0]) and seen.method == asked[1])
+    replied = next(seen for seen in story if seen.time > first.time and seen.source == ALICE)
+
+    def again(what: Sighting) -> list[Sighting]:
+        copies = [seen for seen in story if (seen.first_line, seen.method, seen.call_id) ==
+                  (what.first_line, what.method, what.call_id)]  # fmt: skip
+        return [replace(seen, time=seen.time + 0.0002) for seen in copies]
+
+    replies = again(replied)
+    twice = sorted([*story, *again(first), *replies], key=lambda seen: seen.time)
+    assert repeated(twice)[0] == "pass"
+    assert repeated(twice, times=2)[0] == "fail"
+    assert repeated(sorted([*story, *replies], key=lambda seen: seen.time))[0] == "fail"  # nobody asked her twice
 
 
 def test_what_is_repeated_because_the_answer_was_lost_is_a_fault() -> None:

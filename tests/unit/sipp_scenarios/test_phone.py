@@ -13,7 +13,7 @@ import pytest
 
 from sipp_scenarios import phone as program
 from sipp_scenarios.phone import Phone
-from sipp_scenarios.sipp import own_address
+from sipp_scenarios.sipp import Counts, own_address
 
 
 class Idle:
@@ -63,6 +63,22 @@ def test_a_phone_that_has_left_stays_away_until_it_is_told_to_come_back(phone: R
     phone.answer({"do": "register"})
     phone.refresh()
     assert phone.registrations == 3
+
+
+@pytest.mark.parametrize(("is_confirmed", "known"), [(1, None), (0, ("10.77.1.100", 5060))])
+def test_a_contact_that_could_not_be_taken_back_is_remembered(
+    phone: Recorded, monkeypatch: pytest.MonkeyPatch, is_confirmed: int, known: object
+) -> None:
+    """The next registration takes it back: else calls would go there too."""
+
+    class Leaving:
+        def wait(self, _: float) -> Counts:
+            return Counts(is_confirmed, 1 - is_confirmed, 0, 0)
+
+    monkeypatch.setattr(phone, "_sipp", lambda *_: Leaving())
+    phone._known = ("10.77.1.100", 5060)
+    phone.answer({"do": "leave"})
+    assert phone._known == known
 
 
 def test_a_phone_in_a_run_does_not_refresh(phone: Recorded) -> None:
