@@ -404,6 +404,19 @@ def test_a_request_that_comes_again_is_challenged_as_it_was_the_first_time() -> 
     assert refusal(auth, sent, NOW + 33).headers != first.headers  # nobody repeats it any more
 
 
+def test_another_sender_or_transaction_is_given_another_nonce() -> None:
+    auth, caller = authenticator(), Caller()
+    sent = caller.invite()
+    other = request(sent.encode().replace(b"branch=", b"branch=z9hG4bKother-"))
+    assert (sent.header(b"cseq"), sent.header(b"via")) != (other.header(b"cseq"), other.header(b"via"))
+    nonces = set()
+    for asked, source in ((sent, b"198.51.100.20"), (sent, b"198.51.100.21"), (other, b"198.51.100.20")):
+        with pytest.raises(Challenge) as caught:
+            auth.check(asked, NOW, proxy=True, source=source)
+        nonces.add(nonce_of(caught.value))
+    assert len(nonces) == 3
+
+
 def test_of_requests_that_may_come_again_no_more_are_remembered_than_a_stranger_may_send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
