@@ -132,7 +132,8 @@ class Authenticator:
         self._began: bytes | None = None  # signed into every nonce: those of an earlier process are not ours
         self._issued = 0
         self._uses = Uses(max_nonces)
-        self._asked: dict[tuple[bytes, bytes | None, bytes | None], tuple[float, bytes]] = {}  # when, and which nonce
+        # When a request was challenged, and with which nonce; by its hash, for a stranger's may be long.
+        self._asked: dict[int, tuple[float, bytes]] = {}
 
     @property
     def realm(self) -> bytes:
@@ -218,7 +219,7 @@ class Authenticator:
         """Return the nonce that this request was given when it came before, as a retransmission is answered as it was
         the first time (RFC 3261 §8.2.7); a new one for another request."""
         asked = self._asked
-        key = source, request.header(b"via"), request.header(b"cseq")
+        key = hash((source, request.header(b"via"), request.header(b"cseq")))
         asked_at, nonce = asked.get(key) or (0.0, b"")
         if asked_at + REPEATED_S <= now:
             if len(asked) >= MAX_REPEATED:

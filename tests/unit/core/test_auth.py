@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import re
 import tracemalloc
 from collections.abc import Mapping
@@ -425,6 +426,15 @@ def test_of_requests_that_may_come_again_no_more_are_remembered_than_a_stranger_
     for _ in range(100):
         nonce_from(auth)
         assert len(auth._asked) <= 10
+
+
+def test_a_request_that_may_come_again_is_remembered_in_few_bytes_however_long_it_is() -> None:
+    auth = authenticator()
+    for number in range(10):
+        data = ASKER.invite().encode().replace(b"branch=", b"x%d=%b;branch=" % (number, b"y" * 50_000))
+        refusal(auth, request(data))
+    assert len(auth._asked) == 10
+    assert len(pickle.dumps(auth._asked)) < 10 * 200
 
 
 def test_a_nonce_of_the_process_before_this_one_is_stale_even_with_the_same_key() -> None:
