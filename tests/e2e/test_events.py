@@ -306,6 +306,12 @@ def test_alices_re_invite_repairs_the_call_and_bob_hangs_up_by_the_new_way(route
     assert len(wire.requests("BYE", "nat-lan", to=wire.alice)) == 1
 
 
+def test_who_stands_still_when_the_other_hangs_up_hears_of_it_when_he_goes_on(router: Lab) -> None:
+    """Bob's SIPp is stopped while Alice hangs up, and then pauses: as on a machine that has much to do."""
+    run = router.call("--from", "bob", "--hangup", "callee", "--event", "flush")
+    assert run.verdict == "pass", run.explain()
+
+
 @LONG
 @pytest.mark.parametrize("event", [REBIND, CHANGE_IP, REBOOT])
 def test_without_a_repair_bobs_bye_is_lost_and_the_verdict_says_why(quiet: Lab, event: str) -> None:
