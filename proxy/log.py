@@ -83,7 +83,9 @@ class Log:
         if self._as_json:
             line = json.dumps({"event": name, **{key: _readable(value) for key, value in fields.items()}})
         else:
-            line = f"{name} {' '.join([f'{key}={_printable(value)}' for key, value in fields.items()])}"
+            line = f"{name} {' '.join([f'{key}={_readable(value)}' for key, value in fields.items()])}"
+            if not line.isprintable() or line.count(" ") > max(1, len(fields)):  # a stranger's, who would make another
+                line = f"{name} {' '.join([f'{key}={_printable(value)}' for key, value in fields.items()])}"
         self._waiting.append(line)
         if self.later is None:
             self.flush()
@@ -109,7 +111,4 @@ def _readable(value: object) -> str:
 
 
 def _printable(value: object) -> str:
-    text = _readable(value)
-    if text.isprintable() and " " not in text:
-        return text
-    return "".join(character if character.isprintable() and character != " " else "_" for character in text)
+    return "".join(each if each.isprintable() and each != " " else "_" for each in _readable(value))

@@ -11,7 +11,7 @@ from proxy.core.signer import Signer, pack, term, unpack
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_name_addr
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered, remembered_by_parts
 from proxy.sip.message import Message
 from proxy.sip.uri import Uri, parse_uri
 
@@ -40,7 +40,7 @@ class Contacts:
 
     def __init__(self, signer: Signer) -> None:
         self._signer = signer
-        self._public = remembered(self._make_public)
+        self._public = remembered_by_parts(self._make_public)
         self._own = remembered(self._find_own)
 
     def publish(self, message: Message, flow: Flow, now: float) -> None:

@@ -34,6 +34,7 @@ from proxy.core.transactions import MAGIC, Transactions, client_key, input_of, s
 from proxy.sip import framing, grammar, stun
 from proxy.sip.errors import REASONS, NotSip, SipError
 from proxy.sip.headers import Via, parse_cseq, parse_name_addr, parse_via
+from proxy.sip.memory import remembered_by_parts
 from proxy.sip.message import Request, Response, answer
 from proxy.sip.parse import parse
 from proxy.sip.uri import Uri
@@ -78,6 +79,7 @@ class Engine:
         self._listeners = listeners
         self._router = router
         self._signer = signer
+        self._way_back = remembered_by_parts(self._find_way_back)
         self._contacts = Contacts(signer)
         self._sink = sink
         self.identity = Identity(authenticator, admission, router.is_ours, self.counts)
@@ -181,7 +183,7 @@ class Engine:
         self.counts["requests"] += 1
         try:
             came, answer_to = nat.stamp_source(request, flow.remote, self.policy.remedies)
-            back = self._way_back(answer_to, flow)
+            back = self._way_back((answer_to, flow))
         except SipError as error:
             self._drop("no-way-back", flow, str(error))
             return
@@ -206,8 +208,9 @@ class Engine:
         except SipError as error:
             self._refuse(request, flow, back, error, now)
 
-    def _way_back(self, address: Address, flow: Flow) -> Flow:
+    def _find_way_back(self, given: tuple[Address, Flow]) -> Flow:
         """Return the flow that answers take (RFC 3261 §18.2.2). Raises SipError when the Via names no address."""
+        address, flow = given
         if flow.connection:
             return flow
         if not may_send_to(*address, flow.local[0]) or self._listeners.is_here(address):
@@ -223,7 +226,7 @@ class Engine:
         self._shed(in_dialog)
         self._check_loop(request)
         routes = _routes(request)
-        targets, is_trusted = self._targets(request, uri, flow, now)
+        targets, is_trusted = self._targets(request, uri, in_dialog, flow, now)
         if targets is None:
             self._serve(request, came, flow, back, now)
             return
@@ -257,7 +260,9 @@ class Engine:
             self._note(name, request, source=flow, target=targets[0].uri)
         context.begin(now)
 
-    def _targets(self, request: Request, uri: Uri, flow: Flow, now: float) -> tuple[list[Target] | None, bool]:
+    def _targets(
+        self, request: Request, uri: Uri, in_dialog: bool, flow: Flow, now: float
+    ) -> tuple[list[Target] | None, bool]:
         """Return where a request may go, None when it is for us; and whether its sender may send anywhere.
 
         Raises SipError.
@@ -272,7 +277,7 @@ class Engine:
             own = self._contacts.restore(uri, now)
             if own is not None:
                 contact, transport, address = own
-                if _to_tag(request) is None:
+                if not in_dialog:
                     if address not in self.location.targets:
                         raise SipError(403, b"Contact Outside Its Dialog")  # it may be somebody else's by now
                     if not self.policy.is_allowed(flow.remote[0]):
@@ -284,7 +289,7 @@ class Engine:
         # OPTIONS for us needs no password, and REGISTER is asked for its own.
         is_for_us = (uri.user is None or request.method == b"REGISTER") and self._router.is_us(uri)
         is_trusted = (
-            (vouched and _to_tag(request) is not None)  # the token opens its own dialog, and nothing new
+            (vouched and in_dialog)  # the token opens its own dialog, and nothing new
             or self.policy.is_allowed(flow.remote[0])
             or (not is_for_us and self.identity.is_user(request, flow, now))
         )
@@ -338,10 +343,11 @@ class Engine:
     def _acknowledge(self, request: Request, came: Via, answer_to: Address, flow: Flow, now: float) -> None:
         """An ACK that no transaction waits for: for an answer of our own, or for a 2xx, end to end. Raises SipError."""
         uri = validate.validate(request)
-        if self._is_tag(_to_tag(request), request):
+        tag = _to_tag(request)
+        if self._is_tag(tag, request):
             return
         base = MAGIC + self._sign_branch(request, came.branch, answer_to, _routes(request))
-        targets, _ = self._targets(request, uri, flow, now)
+        targets, _ = self._targets(request, uri, tag is not None, flow, now)
         self.identity.drop_credentials(request)
         if targets:
             self.forwarding.send_once(request, targets[0], base, flow, now)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from typing import NamedTuple
 
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered, remembered_by_parts
 
 Address = tuple[str, int]  # (IP literal, port)
 
@@ -29,6 +29,7 @@ class Flow(NamedTuple):
         return f"{self.transport}:{self.remote[0]}:{self.remote[1]}"
 
 
+@remembered
 def is_literal(host: str) -> bool:
     """Say whether a host is an IP address, not a name."""
     return _address(host) is not None
@@ -46,7 +47,7 @@ def may_send_to(host: str, port: int, local: str) -> bool:
     return 0 < port < 65536 and _is_one_host((host, local))
 
 
-@remembered
+@remembered_by_parts
 def _is_one_host(host_and_local: tuple[str, str]) -> bool:
     host, local = host_and_local
     address = _address(host)

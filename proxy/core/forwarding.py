@@ -15,7 +15,7 @@ from proxy.core.contacts import CONTACT_METHODS, Contacts
 from proxy.core.effects import Effect, Locate, Note, Send
 from proxy.core.flow import Address, Flow, is_literal, is_private, may_send_to
 from proxy.core.forking import Branch, ResponseContext, challenges
-from proxy.core.listeners import Listeners, hostport, transport_of
+from proxy.core.listeners import Listeners, hostport
 from proxy.core.location import Location
 from proxy.core.media import METHODS as MEDIA_METHODS
 from proxy.core.media import Media
@@ -27,7 +27,7 @@ from proxy.core.timers import Timer
 from proxy.core.transaction import Transaction, follow_up
 from proxy.core.transactions import Transactions
 from proxy.sip.errors import REASONS, SipError
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered_by_parts
 from proxy.sip.message import Request, Response, answer
 from proxy.sip.uri import Uri
 
@@ -53,7 +53,7 @@ class Forwarding:
         self._transactions = transactions
         self._sink = sink
         self._media = media
-        self._refusal = remembered(self._judge)
+        self._refusal = remembered_by_parts(self._judge)
         self._locating: dict[bytes, tuple[Flow, GoOn]] = {}
         self._numbers = count(1)
         self.flows_failed = 0
@@ -177,7 +177,7 @@ class Forwarding:
         self._locating[token] = came, go_on
         self._transactions.timers.start(now, LOCATE_S, self._not_located, token)
         secure = hop.scheme.lower() == b"sips"
-        self._sink.append(Locate(token, hop.address[0], hop.port, transport_of(hop), secure))
+        self._sink.append(Locate(token, hop.address[0], hop.port, hop.wanted_transport, secure))
 
     def _not_located(self, token: bytes, now: float) -> None:
         """Nobody could say where a name is for so long: as if the name servers were silent."""
@@ -198,7 +198,7 @@ class Forwarding:
         address = hop.address
         if not is_literal(address[0]):
             return None
-        return self._listeners.flow_to(transport_of(hop) or "udp", address, came)
+        return self._listeners.flow_to(hop.wanted_transport or "udp", address, came)
 
     def _judge(self, flow: Flow) -> tuple[int, bytes] | None:
         """Return why nothing may be sent there: 403, 482 for ourselves, 430 where we listen no more."""

@@ -40,7 +40,7 @@ class Identity:
         if not claims_ours and not _has_credentials(request, b"proxy-authorization", realm):
             return False
         user = self._authenticate(request, flow, now, proxy=True)
-        if claims_ours and sender is not None and sender.plain_user() != user:
+        if claims_ours and sender is not None and sender.plain_user != user:
             raise SipError(403, b"From Is Another User")
         return True
 
@@ -58,7 +58,7 @@ class Identity:
             return
         user = self._authenticate(request, flow, now, proxy=False)
         sender = _uri(request, b"from")
-        if address.plain_user() != user or sender is None or sender.plain_user() != user or not self._is_ours(sender):
+        if address.plain_user != user or sender is None or sender.plain_user != user or not self._is_ours(sender):
             raise SipError(403, b"Not Your Address")
 
     def refused(self, flow: Flow, now: float) -> None:
@@ -75,7 +75,7 @@ class Identity:
         assert self.authenticator is not None
         host, admission = flow.remote[0], self._admission
         claimed = _uri(request, b"to" if request.method == b"REGISTER" else b"from")
-        name = (claimed.plain_user() if claimed else None) or b""
+        name = (claimed.plain_user if claimed else None) or b""
         wait = 0
         if admission is not None and admission.is_wary:
             proven = self.authenticator.claimed(request, proxy=proxy)  # who guesses may write anybody into To and From

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from proxy.core.flow import Address, Flow
-from proxy.sip.memory import remembered
-from proxy.sip.uri import Uri
+from proxy.sip.memory import remembered_by_parts
 
 
 class Listener(NamedTuple):
@@ -39,7 +38,7 @@ class Listeners:
             for listener in self.all
         }  # fmt: skip
 
-        self._flow = remembered(self._find_flow)
+        self._flow = remembered_by_parts(self._find_flow)
 
     def is_host(self, host: str) -> bool:
         """Say whether an address is one of ours, whatever the port."""
@@ -84,14 +83,8 @@ class Listeners:
         return any(listener.transport == transport for listener in self.all)
 
 
-@remembered
+@remembered_by_parts
 def hostport(address: Address) -> bytes:
     """Return b"host:port", the host in brackets where it is an IPv6 literal."""
     host = b"[%b]" if ":" in address[0] else b"%b"
     return b"%b:%d" % (host % address[0].encode(), address[1])
-
-
-def transport_of(uri: Uri) -> str | None:
-    """Return the transport that a URI asks for, in lower case; None where it says nothing (RFC 3263 §4.1)."""
-    transport = None if uri.transport is None else uri.transport.decode("latin-1")
-    return "tls" if uri.scheme[3:] and transport in {None, "udp", "tcp"} else transport

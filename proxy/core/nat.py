@@ -8,7 +8,7 @@ from proxy.core.remedies import Remedies
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import Via, parse_any_via
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered_by_parts
 from proxy.sip.message import Message, Request
 
 
@@ -48,7 +48,7 @@ def _stamped(params: bytes, host: str, port: int, received: bool, rport: bool) -
 _ANY_BRANCH = b";branch=z9hG4bK"
 
 
-@remembered  # the Vias of a phone differ in their branches alone
+@remembered_by_parts  # the Vias of a phone differ in their branches alone
 def _stamped_around(given: tuple[bytes, bytes, str, int, bool, bool]) -> tuple[bytes, bytes]:
     """Return what stands before the branch and behind it, stamped."""
     begin, end, host, port, received, rport = given

@@ -100,7 +100,7 @@ def _read(request: Request, flow: Flow, natted: bool, now: float) -> _Request:
     if path and b"path" not in supported:
         raise SipError(421, headers=((b"Require", b"path"),))  # RFC 3327 §5.3
     return _Request(
-        address.plain_user() or b"", address, call_id,
+        address.plain_user or b"", address, call_id,
         parse_cseq(request.header(b"cseq") or b"")[0], path, supported, natted, flow, now,
     )  # fmt: skip
 

@@ -17,7 +17,7 @@ from proxy.core.target import Target
 from proxy.sip import grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_name_addr
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered, remembered_by_parts
 from proxy.sip.message import Request
 from proxy.sip.uri import Uri, parse_uri
 
@@ -89,7 +89,7 @@ class Router:
             if is_trusted and request.values(b"route"):
                 return [self._by_route(request, uri)]
             request.replace_values(b"Route", [])  # a stranger's preloaded Route: else we would be an open relay
-        mapped = self._mapping.get(uri.plain_user() or b"")
+        mapped = self._mapping.get(uri.plain_user or b"")
         if self.is_us(uri):
             if uri.user is None or request.method == b"REGISTER":
                 return None
@@ -142,7 +142,7 @@ class Router:
 
     def _by_user(self, uri: Uri, mapped: MappedUser | None, now: float) -> list[Target]:
         """Return the ways to reach a user: his bindings, else the static table."""
-        bindings = self._location.bindings(uri.plain_user() or b"", now)
+        bindings = self._location.bindings(uri.plain_user or b"", now)
         instance = uri.param(b"gr")
         if bindings and instance:  # a public GRUU names one phone of the user (RFC 5627 §6.1)
             bindings = [binding for binding in bindings if binding.instance.strip(b"<>") == instance]
@@ -202,7 +202,7 @@ def dialog_token(signer: Signer, call_id: bytes, hosts: tuple[str, ...], now: fl
     return b";%b=%b/%b" % (DIALOG, packed, signer.sign_until(now, b"dialog", call_id, packed))
 
 
-@remembered
+@remembered_by_parts
 def _packed(hosts: tuple[str, ...]) -> bytes:
     return pack(" ".join(sorted({host for host in hosts if host})).encode())
 

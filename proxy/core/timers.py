@@ -45,8 +45,9 @@ class Timers:
 
     def start(self, now: float, delay: float, action: Callable[[Any, float], None], argument: object) -> Timer:
         """Have `action(argument, now)` called in `delay` seconds. Delays are few: whoever computes one rounds it."""
-        head = self._heads.get(delay)
-        if head is None:
+        try:
+            head = self._heads[delay]
+        except KeyError:
             head = self._heads[delay] = _queue()
         timer = Timer()
         timer.deadline = deadline = now + delay

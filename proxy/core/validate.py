@@ -7,6 +7,7 @@ from dataclasses import replace
 from proxy.sip import framing, grammar
 from proxy.sip.errors import SipError
 from proxy.sip.headers import parse_cseq, parse_name_addr
+from proxy.sip.memory import remembered
 from proxy.sip.message import Message, Request
 from proxy.sip.uri import Uri, parse_uri
 
@@ -40,7 +41,7 @@ def validate(request: Request) -> Uri:
         uri = replace(uri, headers=b"")  # §19.1.1: never there; not passed on (RFC 4475 §3.1.2.11)
     given = request.header(b"max-forwards")
     if given is not None:
-        hops = grammar.decimal(given, 255)
+        hops = _hops(given)
         if hops is None:
             raise SipError(400, b"Bad Max-Forwards")
         if hops == 0:
@@ -48,6 +49,11 @@ def validate(request: Request) -> Uri:
     if request.header(b"proxy-require") is not None:
         check_extensions(request, b"proxy-require", PROXY)
     return uri
+
+
+@remembered
+def _hops(text: bytes) -> int | None:
+    return grammar.decimal(text, 255)
 
 
 def check_extensions(request: Request, key: bytes, known: frozenset[bytes]) -> None:

@@ -31,7 +31,7 @@ from proxy.net.store import Store
 from proxy.net.stream import Streams
 from proxy.net.team import Team, TeamJournal
 from proxy.net.udp import UdpSocket
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered_by_parts
 
 STRANGERS = frozenset(("message-dropped", "request-refused", "wrong-password"))
 # Of its delay, that a timer may be late. A call leaves four transactions behind, and each would wake us when it ends:
@@ -382,7 +382,7 @@ class Shell:
         if lifeline is not None:
             self._loop.add_reader(lifeline, self.end)
         for local, udp in self._udp.items():
-            flow_from = remembered(partial(Flow, "udp", local))  # to make one takes longer than to find it
+            flow_from = remembered_by_parts(partial(Flow, "udp", local))  # to make one takes longer than to find it
             self._loop.add_reader(udp.socket, self._drain, udp, flow_from)
         self._carry_out(self.engine.start(self.now()))
         self.arm()

@@ -152,7 +152,7 @@ class StreamReader:
 def _claim(head: bytes) -> int:
     """Return what Content-Length says. Raises StreamError where it is absent (§18.3), malformed or said in two ways."""
     values = _LENGTH.findall(head)
-    if len(values) == 1 and (length := grammar.decimal(values[0].strip(), _MOST)) is not None:
+    if len(values) == 1 and (length := _number(values[0].strip())) is not None:
         return length  # what nearly every message says
     claims = {claim for value in values for claim in grammar.split_values(value)}
     if not claims:

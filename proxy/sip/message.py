@@ -175,7 +175,8 @@ class Message:
             self._first.pop(key, None)
 
     def _text(self, index: int) -> bytes:
-        return unfolded(self.lines[index].partition(b":")[2])
+        value = self.lines[index].partition(b":")[2]
+        return unfolded(value) if grammar.CR in value else value.strip()
 
     def _below_vias(self) -> int:
         """A new Record-Route or Route stands below the Vias, where readers look for it."""
@@ -235,7 +236,7 @@ def answer(
     picked = list(map(copied.__contains__, request.keys))
     keys = list(compress(request.keys, picked))
     lines = list(compress(request.lines, picked))
-    first = {key: request.header(key) or b"" for key in keys}
+    first = dict(compress(request._first.items(), map(copied.__contains__, request._first)))
     if to_tag is not None and b"to" in first:
         index = keys.index(b"to")
         line = lines[index]

@@ -40,7 +40,7 @@ def parse(data: bytes) -> Request | Response:
 def _field(line: bytes) -> tuple[bytes, bytes]:
     """Return key and value of a header line; no key for one that takes a closer look: a fold, or none at all."""
     name, colon, value = line.partition(b":")
-    key = grammar.header_key(name) if colon and not _is_torn(line) else None
+    key = (grammar.KEYS.get(name) or grammar.header_key(name)) if colon and not _is_torn(line) else None
     return key or b"", value.strip()
 
 

@@ -41,13 +41,20 @@ class Uri:
     params: bytes
     headers: bytes
     transport: bytes | None = field(init=False, compare=False)  # the parameter in lower case
+    wanted_transport: str | None = field(init=False, compare=False)  # None where it says nothing (RFC 3263 §4.1)
+    plain_user: bytes | None = field(init=False, compare=False)  # as it is compared: escapes undone, without password
     address: tuple[str, int] = field(init=False, compare=False)  # where requests go when the host is a literal
     _text: bytes = field(init=False, compare=False, default=b"")
 
     def __post_init__(self) -> None:
         """Work out what nearly everybody asks for."""
-        transport = self.param(b"transport")
-        self.transport = None if transport is None else transport.lower()
+        given = self.param(b"transport")
+        self.transport = None if given is None else given.lower()
+        wanted = None if given is None else given.lower().decode("latin-1")
+        self.wanted_transport = "tls" if self.scheme[3:] and wanted in {None, "udp", "tcp"} else wanted
+        self.plain_user = user = self.user
+        if user is not None and (grammar.PERCENT in user or grammar.COLON in user):  # §19.1.4
+            self.plain_user = _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), user.partition(b":")[0])
         port = self.port or (TLS_PORT if self.is_secure() else DEFAULT_PORT)
         self.address = grammar.host_text(self.host), port
 
@@ -69,19 +76,13 @@ class Uri:
         """Say whether only TLS will do: sips, or transport=tls (RFC 3261 §26.2.2)."""
         return bool(self.scheme[3:]) or self.transport == b"tls"
 
-    def plain_user(self) -> bytes | None:
-        """Return the user part as it is compared (§19.1.4): escapes undone, the password left out."""
-        if self.user is None or (grammar.PERCENT not in self.user and grammar.COLON not in self.user):
-            return self.user
-        return _ESCAPE.sub(lambda found: bytes((int(found[1], 16),)), self.user.partition(b":")[0])
-
     def key(self) -> bytes:
         """Return what is the same for two URIs that name one phone: scheme, user, host, port and transport (§19.1.4).
 
         Deviates from RFC 3261: user, ttl, method and maddr parameters and headers are not compared, because phones that
         change them between two REGISTERs mean the same binding.
         """
-        user = self.plain_user()
+        user = self.plain_user
         return b"%b|%b|%b|%d|%b" % (
             self.scheme.lower(), b"" if user is None else b"@" + user, self.host.lower(), self.port or 0,
             self.transport or b"",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.core.flow import Flow
-from proxy.core.listeners import Listener, Listeners, hostport, transport_of
+from proxy.core.listeners import Listener, Listeners, hostport
 from proxy.sip.headers import parse_name_addr, parse_via
 from proxy.sip.uri import parse_uri
 
@@ -63,7 +63,7 @@ def test_a_route_brings_requests_back_to_our_end_of_the_flow(flow: Flow, secure:
     assert ALL.route(flow, b";d=t", secure) == value
     uri = parse_name_addr(value).parsed()
     assert uri.address == flow.local
-    assert (transport_of(uri) or "udp") == flow.transport
+    assert (uri.wanted_transport or "udp") == flow.transport
 
 
 def test_a_flow_leaves_from_the_listener_of_its_transport_and_family() -> None:
@@ -103,4 +103,4 @@ def test_an_ipv6_literal_is_bracketed() -> None:
     ],
 )  # fmt: skip
 def test_the_transport_of_a_uri_is_what_it_says_or_what_sips_means(uri: bytes, transport: str | None) -> None:
-    assert transport_of(parse_uri(uri)) == transport
+    assert parse_uri(uri).wanted_transport == transport

@@ -112,7 +112,7 @@ def test_the_user_is_tos_with_its_escapes_undone(to: bytes, aor: bytes) -> None:
     registrar = Registrar()
     registrar.ask(b"m: " + PHONE, to=to)
     assert registrar.uris(aor) == [b"sip:a@10.0.0.9"]
-    assert aor_of(request(to=to)).plain_user() == aor
+    assert aor_of(request(to=to)).plain_user == aor
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_only_sips_and_tls_are_secure(text: bytes, is_secure: bool) -> None:
     ],
 )  # fmt: skip
 def test_a_user_is_compared_without_escapes_and_password(text: bytes, user: bytes | None) -> None:
-    assert parse_uri(text).plain_user() == user
+    assert parse_uri(text).plain_user == user
 
 
 @pytest.mark.parametrize(
