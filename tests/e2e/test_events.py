@@ -308,7 +308,7 @@ def test_alices_re_invite_repairs_the_call_and_bob_hangs_up_by_the_new_way(route
 
 def test_who_stands_still_when_the_other_hangs_up_hears_of_it_when_he_goes_on(router: Lab) -> None:
     """Bob's SIPp is stopped while Alice hangs up, and then pauses: as on a machine that has much to do."""
-    run = router.call("--from", "bob", "--hangup", "callee", "--event", "flush")
+    run = router.call("--from", "bob", "--register", "alice", "--hangup", "callee", "--event", "flush")
     assert run.verdict == "pass", run.explain()
 
 
