@@ -69,7 +69,14 @@ def _is_scraped(answer: Ask) -> bool:
 
 
 def test_prometheus_scrapes_what_the_proxy_counts(lab: Lab, ask: Ask) -> None:
-    (before,) = ask("sip_proxy_requests_total")
+    counted: list[float] = []
+
+    def is_told() -> bool:
+        counted[:] = ask("sip_proxy_requests_total")
+        return bool(counted)
+
+    until(is_told)
+    (before,) = counted
     assert lab.call().code == 0
     until(lambda: ask("sip_proxy_requests_total") >= [before + 6])  # INVITE, ACK, BYE of two calls
     until(lambda: ask("sip_proxy_bindings") >= [2])
