@@ -306,16 +306,6 @@ def test_alices_re_invite_repairs_the_call_and_bob_hangs_up_by_the_new_way(route
     assert len(wire.requests("BYE", "nat-lan", to=wire.alice)) == 1
 
 
-def test_who_stands_still_when_the_other_hangs_up_hears_of_it_when_he_goes_on(router: Lab) -> None:
-    """Bob's SIPp is stopped while Alice hangs up, and then pauses: as on a machine that has much to do.
-
-    The router may drop a BYE while it forgets; Alice says it again.
-    """
-    run = router.call("--from", "bob", "--register", "alice", "--hangup", "callee", "--event", "flush")
-    (leg,) = json.loads((run.folder / "verdict.json").read_text(encoding="utf-8"))["legs"]
-    assert [leg[name]["successful"] for name in ("alice", "bob")] == [1, 1], run.explain()
-
-
 @LONG
 @pytest.mark.parametrize("event", [REBIND, CHANGE_IP, REBOOT])
 def test_without_a_repair_bobs_bye_is_lost_and_the_verdict_says_why(quiet: Lab, event: str) -> None:
