@@ -100,6 +100,8 @@ def test_the_token_of_a_dialog_opens_nothing_outside_of_it() -> None:
     route, call_id = b"Route: " + invite.values("Record-Route")[0], invite.header("Call-ID")
     data = from_elsewhere(far.request(b"INVITE", ELSEWHERE, route, call_id=call_id))
     assert ladder.status(data, far.seen) == 403
+    hers = alice().request(b"INVITE", ELSEWHERE, route, call_id=call_id)  # it vouches for her host, within the dialog
+    assert ladder.status(hers.replace(b"sip:alice@198.51.100.10>;tag", b"sip:x@198.51.100.77>;tag", 1), A) == 403
 
 
 @pytest.mark.parametrize(

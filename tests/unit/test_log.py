@@ -33,6 +33,12 @@ def test_what_a_stranger_writes_cannot_make_a_line_or_a_field() -> None:
     assert stream.getvalue() == "x call_id=a__fake-event_status=1_[2J\\xff why=b_c_d\n"
 
 
+def test_a_space_in_a_field_makes_no_other_field() -> None:
+    written, stream, _ = log()
+    written.event("x", {"why": "b status=1", "a": "c"})
+    assert stream.getvalue() == "x why=b_status=1 a=c\n"
+
+
 def test_a_long_field_is_cut() -> None:
     written, stream, _ = log()
     written.event("x", {"a": b"y" * 5000})

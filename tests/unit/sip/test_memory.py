@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.sip import memory
-from proxy.sip.memory import remembered
+from proxy.sip.memory import remembered, remembered_by_parts
 
 
 class Asked:
@@ -45,6 +45,15 @@ def test_a_long_text_is_not_kept() -> None:
         read(b"x" * memory.LONGEST)
         read(b"x" * (memory.LONGEST + 1))
     assert [len(text) - memory.LONGEST for text in asked.texts] == [0, 1, 1]
+
+
+def test_of_a_tuple_all_its_texts_count() -> None:
+    asked: list[tuple[bytes, str, int]] = []
+    read = remembered_by_parts(lambda parts: asked.append(parts))
+    for length in (memory.LONGEST, memory.LONGEST + 1):
+        for _ in range(2):
+            read((b"x" * (length - 1), "y", 10**9))
+    assert [len(parts[0]) + 1 - memory.LONGEST for parts in asked] == [0, 1, 1]
 
 
 def test_few_are_kept_whatever_strangers_send(monkeypatch: pytest.MonkeyPatch) -> None:

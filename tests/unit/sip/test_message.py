@@ -99,6 +99,7 @@ def test_an_answer_copies_the_lines_that_it_must_as_they_are() -> None:
     request = parse(HEAD + b"\r\n\r\nbody")
     assert isinstance(request, Request)
     made = answer(request, 404, b"Not Found", ((b"X", b"y"),), b"tag")
+    assert made.header(b"subject") is made.header(b"route") is None
     assert made.encode() == (
         b"SIP/2.0 404 Not Found\r\nv: A , B\r\nVIA:C\r\n\tD\r\nf: <sip:a@x>;tag=1\r\nt: <sip:b@x>;tag=tag\r\ni: c\r\n"
         b"CSeq: 1 INVITE\r\nX: y\r\nContent-Length: 0\r\n\r\n"
