@@ -37,6 +37,7 @@ RULES = (
 )
 MOST_HELD = 2000  # packets that wait for their time: 100 a second for 20 s; the kernel holds their bytes
 MOST_DELAY_MS = 10_000
+LONGEST_HELD_S = MOST_DELAY_MS / 1000 + 1  # and what a busy machine makes of it
 MOST_TIMES = 1000
 MOST_PENDING = 100  # patterns
 MOST_REMEMBERED = 100  # drops that `state` tells
@@ -249,6 +250,14 @@ class Impairments:
                 return None
             return self._delay_ms / 1000
 
+    def settle(self) -> bool:
+        """Return when what is held back now has gone, and whether anything was."""
+        with self._lock:
+            netem_s = self._delay_ms / 1000 if self._netem else 0.0
+        if netem_s:
+            threading.Event().wait(netem_s)  # the kernel does not tell what it holds; for longer it holds nothing
+        return (self._queue is not None and self._queue.settle()) or netem_s > 0
+
     def close(self) -> None:
         """Impair nothing any more, and end the thread."""
         self.clear()
@@ -302,6 +311,8 @@ class _Queue:
             raise Unsupported(f"impairments need python3-netfilterqueue: {error}") from error
         self.held: deque[tuple[float, Any]] = deque()  # (deadline on the monotonic clock, packet), the next one first
         self.overflowed = 0
+        self._came = self._went = 0  # packets that were ever held, and those of them that have gone
+        self._going = threading.Condition()
         self._judge = judge
         self._is_hurried = self._is_closing = False
         self._wake_up = os.eventfd(0, os.EFD_NONBLOCK)
@@ -319,6 +330,15 @@ class _Queue:
         """Look again; with `is_all`, let all that is held go now."""
         self._is_hurried |= is_all
         os.eventfd_write(self._wake_up, 1)
+
+    def settle(self) -> bool:
+        """Return when what is held now has gone, and whether anything was."""
+        came = self._came
+        if self._went >= came:
+            return False
+        with self._going:
+            self._going.wait_for(lambda: self._went >= came, LONGEST_HELD_S)
+        return True
 
     def close(self) -> None:
         """Let go of all, and give the queue back to the kernel."""
@@ -341,6 +361,7 @@ class _Queue:
             packet.drop()
         else:
             last = self.held[-1][0] if self.held else 0.0
+            self._came += 1
             self.held.append((max(time.monotonic() + delay, last), packet))
 
     def _serve(self) -> None:
@@ -357,8 +378,13 @@ class _Queue:
     def _release(self) -> None:
         """Let those go whose time has come; all, when that was asked for."""
         is_all, self._is_hurried = self._is_hurried, False
+        went = self._went
         while self.held and (is_all or self.held[0][0] <= time.monotonic()):
             self.held.popleft()[1].accept()
+            self._went += 1
+        if self._went > went:
+            with self._going:
+                self._going.notify_all()
 
 
 def has_netem(interface: str) -> bool:

@@ -317,6 +317,8 @@ def answer(router: Router, request: Request) -> Reply:
         return {**claims, "events": router.history.events(request.get("since", 0.0))}
     if do == "show":
         return {"text": router.show()}
+    if do == "settle":
+        return {"waited": router.impairments.settle()}
     with router.changing:
         try:
             said = verbs[do](**request)

@@ -5,6 +5,7 @@ A run's folder is written to the shared volume: captures, story.json, ladder.txt
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -30,6 +31,8 @@ KEPT_RUNS = 20  # older folders in the volume are removed
 MOST_CALLS_DRAWN = 4
 REMEMBERED_CALLS = 1000  # of those, none older than 32 s is repeated by anybody
 ROUTER_S = 5.0  # a router has nothing to work on to say what it did
+HELD_S = 10.0  # the longest that a router holds a packet back (nat/impair.py)
+ROUNDS = 3  # in which routers are asked to let go: from Alice's to Bob's, and what answers it
 EXIT_CODES = {"pass": 0, "fail": 1, "lab-broken": 3}
 SIGNS = {"pass": "✓", "fail": "✗", "not-seen": "?"}
 
@@ -53,6 +56,7 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     folder = ROOM / "out" / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{request['run']}"
     folder.mkdir(parents=True)
     ended = time.time()
+    settle(topology)
     has_audio = any(leg.get("audio") for leg in request["legs"])
     drops, deaf, whole_since = cut(topology, folder, topology.phones if has_audio else ())
     since = request.get("since", 0.0)
@@ -101,6 +105,25 @@ def judge(request: Request, topology: Topology, without: str, memory: Memory) ->
     print(text, flush=True)
     code = EXIT_CODES[verdict["verdict"]]
     return {"text": text, "exit_code": code, "folder": folder.name, "verdict": verdict, "ladder": drawing}
+
+
+def settle(topology: Topology) -> None:
+    """Return when what the routers held back has gone on, so that the taps have seen where it went.
+
+    What one has let go may be held by the next. One that does not answer is asked again for what it did
+    (`ask_routers`), and then told about.
+    """
+
+    def has_waited(router: str) -> bool:
+        with contextlib.suppress(OSError, ValueError):
+            return bool(ask(router, {"do": "settle"}, HELD_S + ROUTER_S)["waited"])
+        return False
+
+    routers = [home.router for home in topology.homes]
+    with ThreadPoolExecutor(len(routers)) as pool:
+        for _ in range(ROUNDS):
+            if not any(list(pool.map(has_waited, routers))):
+                return
 
 
 def cut(topology: Topology, folder: Path, phones: Sequence[str] = ()) -> tuple[dict[str, int], list[str], float]:

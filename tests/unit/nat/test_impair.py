@@ -1,4 +1,4 @@
-"""What is done to which packet. The queue itself is tried in the lab, on a real line."""
+"""What is done to which packet, and when. The kernel's queue itself is tried in the lab, on a real line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ import struct
 import subprocess
 import sys
 import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -192,6 +197,90 @@ def test_no_more_patterns_are_pending_than_can_be_looked_through(line: Impairmen
         line.drop_next("INVITE *")
     with pytest.raises(BadImpairment, match="100 are pending already"):
         line.drop_next("INVITE *")
+
+
+class Packet:
+    """One that the kernel has handed over."""
+
+    def __init__(self) -> None:
+        self.has_gone = threading.Event()
+
+    def get_payload(self) -> bytes:
+        return udp(INVITE)
+
+    def accept(self) -> None:
+        self.has_gone.set()
+
+
+class Kernel:
+    """Stands in the place of the kernel's queue: `hand_over` is a packet that comes."""
+
+    def __init__(self) -> None:
+        self._reading, self._writing = socket.socketpair()
+        self._packets: deque[Packet] = deque()
+
+    def bind(self, number: int, take: Callable[[Packet], None], max_len: int) -> None:
+        self._take = take
+
+    def unbind(self) -> None:
+        self._reading.close()
+        self._writing.close()
+
+    def get_fd(self) -> int:
+        return self._reading.fileno()
+
+    def run(self, block: bool) -> None:
+        for _ in self._reading.recv(64):
+            self._take(self._packets.popleft())
+
+    def hand_over(self) -> Packet:
+        packet = Packet()
+        self._packets.append(packet)
+        self._writing.send(b".")
+        return packet
+
+
+@pytest.fixture
+def queued(said: list[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Impairments, Kernel]]:
+    """Impairments, and the queue that packets come by."""
+    kernel = Kernel()
+    monkeypatch.setitem(sys.modules, "netfilterqueue", SimpleNamespace(NetfilterQueue=lambda: kernel))
+    line = Impairments(log=said.append)
+    yield line, kernel
+    line.close()
+
+
+def wait_until(predicate: Callable[[], bool]) -> None:
+    """Return when it has come true. Fails after five seconds."""
+    deadline = time.monotonic() + 5
+    while not predicate():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)  # pacing of a poll, with a deadline
+
+
+def test_to_settle_is_to_wait_until_what_is_held_back_has_gone(queued: tuple[Impairments, Kernel]) -> None:
+    line, kernel = queued
+    assert not line.settle()  # nothing was ever held
+    line.set_delay(10_000)
+    packets = [kernel.hand_over() for _ in range(3)]
+    wait_until(lambda: line.state()["held"] == len(packets))
+    with ThreadPoolExecutor() as pool:
+        settling = pool.submit(line.settle)
+        with pytest.raises(TimeoutError):
+            settling.result(timeout=0.2)
+        line.clear()
+        assert settling.result(timeout=5)
+    assert all(packet.has_gone.is_set() for packet in packets)
+    assert not line.settle()  # nothing is held any more
+
+
+def test_a_delay_is_over_by_itself_and_so_is_settling(queued: tuple[Impairments, Kernel]) -> None:
+    line, kernel = queued
+    line.set_delay(100)
+    packet = kernel.hand_over()
+    wait_until(lambda: line.state()["held"] == 1 or packet.has_gone.is_set())
+    line.settle()
+    assert packet.has_gone.is_set()
 
 
 def test_every_forwarded_packet_meets_the_queue_once() -> None:

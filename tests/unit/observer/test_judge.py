@@ -13,13 +13,14 @@ from typing import Any
 
 import pytest
 
+from nat.impair import MOST_DELAY_MS
 from observer import control, newest
 from observer import judge as judge_module
 from observer.case import Case
 from observer.checks import judge
 from observer.consequence import facts
 from observer.decode import Address, Sighting
-from observer.judge import EXIT_CODES, ask_routers, cut, within, words
+from observer.judge import EXIT_CODES, HELD_S, ask_routers, cut, settle, within, words
 from tests.unit.observer.sightings import (
     ALICE,
     HOME,
@@ -112,6 +113,38 @@ def test_a_router_that_is_dead_is_told_at_once(room: Path) -> None:
     assert (histories, list(silent)) == ({}, ["nat"])
     assert "refused" in silent["nat"]
     assert time.monotonic() - began < 1
+
+
+def test_what_the_routers_hold_back_goes_on_first_and_one_that_is_dead_keeps_nobody(room: Path) -> None:
+    asked: list[control.Request] = []
+
+    def answer(request: control.Request) -> control.Request:
+        asked.append(request)
+        return {"waited": len(asked) == 1}  # what it let go may be held by another now: both are asked again
+
+    threading.Thread(target=control.serve, args=("nat", answer), daemon=True).start()
+    control.await_room("nat", 5)
+    settle(topology(TWO_HOMES))  # there is no nat-bob
+    assert asked == [{"do": "settle"}] * 2
+    assert HELD_S * 1000 == MOST_DELAY_MS
+
+
+def test_the_routers_have_let_go_before_the_taps_are_cut(room: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Enough(Exception):
+        pass
+
+    done: list[str] = []
+
+    def cutting(*_: object) -> None:
+        done.append("cut")
+        raise Enough
+
+    monkeypatch.setattr(judge_module, "ROOM", room)
+    monkeypatch.setattr(judge_module, "settle", lambda topology: done.append("settled"))
+    monkeypatch.setattr(judge_module, "cut", cutting)
+    with pytest.raises(Enough):
+        judge_module.judge({"run": "run", "legs": [], "began": 0.0}, TOPOLOGY, "", judge_module.Memory())
+    assert done == ["settled", "cut"]
 
 
 def test_a_tap_that_is_dead_is_told_and_the_others_are_cut(room: Path) -> None:
