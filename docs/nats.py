@@ -34,8 +34,13 @@ differ, the lab is broken, and nobody's call is judged.
 ./lab up --topology two-homes --nat symmetric --bob-nat cgnat   # each at home behind a router of his own
 ```
 
-`NAT_TYPE` and `NAT_TYPE_BOB` in the environment are the same two. What no router can be (`mapping=address-dependent`
-with `ports=preserved`, say) is answered in one line, with the nearest that can.
+`NAT_TYPE` and `NAT_TYPE_BOB` in the environment are the same two; a file is read by `./lab`, and not by `docker
+compose`. What no router can be (`mapping=address-dependent` with `ports=preserved`, say) is answered in one line, with
+the nearest that can; what this kernel cannot do ends with exit code 127.
+
+Behind `sip-alg` calls are set up and end, and Alice hears nothing: the router writes its own address into her SDP, so
+that she looks like a phone without a router, and lets nobody in there ([experiments.md](experiments.md)). `./lab up`
+says so, and fails.
 """
 
 
@@ -48,8 +53,8 @@ what a kind has otherwise than `{BASE}`.
 VERBS_INTRO = """## What can happen to a router
 
 While the lab runs: `./lab nat VERB`, and with `--home bob` to Bob's router. After `set` and `lifetime` the router is
-measured anew. What it has forgotten the phones do not know: they register again every 20 s, or at once with
-`./lab call --register alice`.
+measured anew; both are refused while UDP is blocked, or packets are lost or held back: `clear` first. What it has
+forgotten the phones do not know: they register again every 20 s, or at once with `./lab call --register alice`.
 """
 
 

@@ -65,7 +65,7 @@ def main() -> int:
         return int(modules[given.verb].run(given))
     except Mistake as mistake:
         say(str(mistake))
-        return Exit.USAGE
+        return mistake.code
     except PermissionError as error:
         say(f"{error.filename}: permission denied: does it belong to another user, from an earlier run as root?")
         return Exit.USAGE

@@ -8,9 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from labkit import engine, evidence, settings, stack
+from labkit import engine, evidence, nat, settings, stack
 from labkit.outcome import Exit, LabBroken, Mistake, say
 from labkit.settings import ROOT
+from nat import kinds
 from sipp_scenarios.parts import EVENTS, audible, eventful
 
 MOST_CALLS = 1000
@@ -66,6 +67,8 @@ def run(given: argparse.Namespace) -> int:
     is_sipp = lab.values[f"LAB_{given.caller.upper()}"] == "sipp"
     if given.event and not (is_sipp and given.count == 1 and given.flow in eventful()):
         raise Mistake(f"--event {given.event}: needs one call, by a SIPp, of the flows {', '.join(eventful())}")
+    if given.event and (why := cannot_happen(lab, given.event)):
+        raise Mistake(f"--event {given.event}: {why}")
     if given.audio is not None and not LEAST_AUDIO_S <= given.audio <= MOST_AUDIO_S:
         raise Mistake(f"--audio {given.audio:g}: must be from {LEAST_AUDIO_S:g} to {MOST_AUDIO_S:g} seconds")
     if given.audio and given.flow not in audible():
@@ -78,6 +81,14 @@ def run(given: argparse.Namespace) -> int:
     if given.register:
         arguments += ["--register", given.register]
     return place_or_remove(lab, [*arguments, *(["--at-once"] if given.at_once else [])], sys.argv[1:])
+
+
+def cannot_happen(lab: settings.Settings, event: str) -> str:
+    """Return why nothing like this can happen to Alice's router as it is now, or ""."""
+    try:
+        return kinds.cannot(event, kinds.parse(nat.kind_now(lab, lab.routers["alice"])))
+    except kinds.UnknownKind:  # a router that does not say what it is will not be asked for this either
+        return ""
 
 
 def place_or_remove(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]) -> int:
@@ -117,7 +128,7 @@ def place(lab: settings.Settings, arguments: Sequence[str], again: Sequence[str]
     run = secrets.token_hex(6)
     code = stack.ask(lab, "bob", ["phone", "call", "--run", run, *arguments])
     folder = evidence.fetch(lab, run)
-    if folder is None or not (folder / "verdict.json").exists() or code not in set(Exit) - {Exit.USAGE}:
+    if folder is None or not (folder / "verdict.json").exists() or code not in {Exit.PASS, Exit.FAIL, Exit.BROKEN}:
         raise LabBroken(f"the calls could not be judged; evidence in {evidence.collect(lab, again, folder)}")
     if code != Exit.PASS:
         evidence.collect(lab, again, folder)

@@ -12,7 +12,6 @@ from labkit import evidence, stack
 from labkit.outcome import Exit, LabBroken
 from labkit.settings import Settings
 
-UNSUPPORTED = 127
 CALLED = {"alice": {"bob"}, "bob": {"alice"}, "both": {"alice", "bob"}}  # who calls -> who is to be registered
 # The facts that say why something broke, or that nothing did; the others are what came of it.
 CAUSES = frozenset((
@@ -70,7 +69,7 @@ def run(
         stack.inside(lab, "bob", *call), stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
         check=False,
     )  # fmt: skip
-    if done.returncode == UNSUPPORTED:
+    if done.returncode == Exit.UNSUPPORTED:
         return Seen(unsupported=done.stderr.strip().removeprefix("phone: unsupported: "))
     if not done.stdout:
         kept = evidence.collect(lab, again, evidence.fetch(lab, run_name))

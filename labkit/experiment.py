@@ -40,7 +40,7 @@ def run(given: argparse.Namespace) -> int:
     if folder:
         say(f"captures, story, ladder and verdict in {folder}")
     if seen.unsupported:
-        return cells.UNSUPPORTED
+        return Exit.UNSUPPORTED
     return Exit.PASS if is_as_expected(expected, given.nat, seen) else Exit.FAIL
 
 

@@ -33,7 +33,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> int:
-    """Return 0 when everything happened as it should, 1 when something did not, 3 when the lab broke in a cell."""
+    """Return 0 when everything happened as it should, 1 when something did not, 3 when the lab broke in a cell.
+
+    127 when this kernel can do none of it.
+    """
     if given.homes and given.remedies:
         raise Mistake("--homes --remedies: between two homes no remedy is taken away; give one of the two")
     if given.homes:
@@ -49,7 +52,9 @@ def run(given: argparse.Namespace) -> int:
     others = f", {len(broken)} in which the lab broke" if broken else ""
     others += f", {len(unsupported)} unsupported by this kernel" if unsupported else ""
     say(f"{len(cells)} cells, {len(differs)} otherwise than they should be{others}; the page is {page}")
-    return Exit.FAIL if differs else Exit.BROKEN if broken else Exit.PASS
+    if differs or broken:
+        return Exit.FAIL if differs else Exit.BROKEN
+    return Exit.UNSUPPORTED if len(unsupported) == len(cells) else Exit.PASS
 
 
 def choose(option: str, given: str, known: list[str]) -> list[str]:

@@ -13,7 +13,7 @@ VERBS = {
     "set": ("KIND", "be another router, of a kind that `--nat` takes; then it is measured"),
     "lifetime": ("SECONDS", "forget a mapping after so long a silence; then it is measured"),
     "rebind": ("", "forget all mappings, and give other ports"),
-    "change-ip": ("", "have another public address"),
+    "change-ip": ("", "have another public address; not where each phone has one of its own"),
     "reboot": ("[SECONDS]", "be away for a while, and come back with nothing remembered"),
     "flush": ("", "forget all mappings"),
     "block-udp": ("[on|off]", "drop all UDP"),
@@ -44,8 +44,8 @@ def run(given: argparse.Namespace) -> int:
     verb, *arguments = given.words
     if verb not in VERBS:
         raise Mistake(f"nat {verb}: unknown; {kinds.nearest(verb, VERBS)}")
-    if verb == "set" and len(arguments) == 1:
-        arguments = [_kind(arguments[0])]
+    if verb in {"set", "rules"} and len(arguments) == 1:
+        arguments = [_kind(verb, arguments[0])]
     lab = settings.load()
     states = stack.running(lab) if engine.is_running() else {}  # nothing is installed or started to find out
     if not states:
@@ -69,18 +69,20 @@ def listing() -> str:
 def is_as_started(lab: settings.Settings) -> bool:
     """Say whether the routers of a running lab are of the kinds of these settings: they may have been changed since."""
     kinds_of = {"alice": lab.values["NAT_TYPE"], "bob": lab.values["NAT_TYPE_BOB"]}
-    return all(
-        stack.told(lab, router, "natctl", "show").startswith(f"{kinds_of[home]}: ".encode())
-        for home, router in lab.routers.items()
-    )
+    return all(kind_now(lab, router) == kinds_of[home] for home, router in lab.routers.items())
 
 
-def _kind(text: str) -> str:
+def kind_now(lab: settings.Settings, router: str) -> str:
+    """Return what a running router calls itself, as `kinds.parse` reads it; something else where none answers."""
+    return stack.told(lab, router, "natctl", "show").decode(errors="replace").partition(": ")[0]
+
+
+def _kind(verb: str, text: str) -> str:
     """Return a kind as the router reads it: a file of the user's is not there."""
     try:
         return settings.kind_text(text)
     except kinds.UnknownKind as error:
-        raise Mistake(f"nat set: {error}") from error
+        raise Mistake(f"nat {verb}: {error}") from error
 
 
 def _pods(lab: settings.Settings, home: str) -> list[str]:

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 
 from labkit import engine, images, settings
-from labkit.outcome import Exit, Mistake
+from labkit.outcome import Exit, Mistake, Unsupported
 from nat import kinds
 from nat.kinds import BASE, PRESETS, Kind, Profile, Value
 
@@ -154,7 +154,7 @@ def ask(image: str) -> dict[int, str]:
 
 
 def check(lab: settings.Settings) -> None:
-    """Raise Mistake for a kind of these settings that this kernel cannot do. The images must be here.
+    """Raise Unsupported for a kind of these settings that this kernel cannot do. The images must be here.
 
     Whatever `home` needs too is not asked for: the lab's router says it, as fast.
     """
@@ -164,7 +164,7 @@ def check(lab: settings.Settings) -> None:
         if any(needs(profile) and not needs(PRESETS[BASE].profile) for needs, _, _ in TRIALS):
             supported = here(profile, ask(f"sip-nat-lab/nat:{lab.values['LAB_TAG']}"))
             if supported != "supported":
-                raise Mistake(f"{option} {lab.values[variable]}: {supported}")
+                raise Unsupported(f"{option} {lab.values[variable]}: {supported}")
 
 
 def _image(lab: settings.Settings) -> str:

@@ -13,10 +13,19 @@ class Exit(IntEnum):
     FAIL = 1  # the call failed
     USAGE = 2  # the user's mistake, or a missing prerequisite
     BROKEN = 3  # the lab is not what it claims to be: neither pass nor failure
+    UNSUPPORTED = 127  # this kernel cannot do it
 
 
 class Mistake(Exception):
     """Something the user has to mend: one line that says what is wrong, where, and what to do. Exit 2."""
+
+    code = Exit.USAGE
+
+
+class Unsupported(Mistake):
+    """This kernel cannot do it: one line that says what it lacks. Exit 127."""
+
+    code = Exit.UNSUPPORTED
 
 
 class LabBroken(Exception):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,17 +71,35 @@ def parse(text: str) -> Kind:
     Axes that are not named are those of the preset, or of `home`. Raises UnknownKind.
     """
     words = [word.strip() for word in text.split(",") if word.strip()]
+    if text.strip() and not words:
+        raise UnknownKind(f"{text}: names no kind; known: {', '.join(PRESETS)}")
     names = [word for word in words if "=" not in word]
     if len(names) > 1:
         raise UnknownKind(f"{text}: more than one kind: {', '.join(names)}")
     preset = PRESETS.get(names[0] if names else BASE)
     if preset is None:
         raise UnknownKind(f"{names[0]}: unknown; {nearest(names[0], PRESETS)}")
-    profile = combine(preset.profile, dict(word.split("=", 1) for word in words if "=" in word))
+    axes = [word.split("=", 1) for word in words if "=" in word]
+    for axis, times in Counter(axis for axis, _ in axes).items():
+        if times > 1:
+            raise UnknownKind(f"{text}: {axis} is said {times} times; once is enough")
+    profile = combine(preset.profile, dict(axes))
     if profile == preset.profile:
         return preset
     changed = [f"{axis}={value}" for axis, value in profile.items() if value != preset.profile[axis]]
     return Kind(",".join([*names, *changed]), "a profile of one's own", "here", profile)
+
+
+def cannot(verb: str, kind: Kind) -> str:
+    """Return why nothing like this can happen to a router of this kind ("rebind", "change-ip", "lifetime"), or ""."""
+    if kind.profile["filtering"] != "none":
+        return ""
+    why = {
+        "rebind": "gives no ports, and remembers nothing",
+        "lifetime": "remembers nothing",
+        "change-ip": "leaves each phone a public address of its own, and only that of the router itself would change",
+    }.get(verb)
+    return f"a router of kind {kind.name} {why}" if why else ""
 
 
 def from_table(table: Mapping[str, object], name: str) -> Kind:

@@ -68,8 +68,9 @@ def _interface() -> str:
 def measure(is_quick: bool = False) -> Request:
     """Settle, measure, and write what was found. With `is_quick` all but the lifetime."""
     claims = ask(os.environ["ROUTER"], {"do": "profile"})
-    result: Request = probe.examine(claims["name"], claims["profile"], settle(claims["profile"]), is_quick)
-    if learns(claims["profile"]):
+    profile = claims["profile"]
+    result: Request = probe.examine(claims["name"], profile, settle(profile), claims["public"], is_quick)
+    if learns(profile):
         # Linux may give a public port to two sockets that speak to different peers. Where a port by itself leads to its
         # socket, those of the probe must be gone before a phone has one.
         ask(os.environ["ROUTER"], {"do": "flush"})

@@ -196,10 +196,11 @@ def _silences(
         result.measured["refresh"] = found.refresh
 
 
-def leaks(reflector: Address, source: str) -> list[str]:
+def leaks(reflector: Address, source: str, router: str) -> list[str]:
     """Return every way by which somebody outside reached the phone's private address; there must be none.
 
-    In a pod: asks the lab's own reflector, from `source`, by TCP. Raises Silence.
+    In a pod: asks the lab's own reflector, from `source`, by TCP. `router` is the router's public address now. Raises
+    Silence.
     """
     found = set()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as ear:
@@ -207,7 +208,7 @@ def leaks(reflector: Address, source: str) -> list[str]:
         host = (os.environ["HOME_GATEWAY"], 9)
         ear.sendto(b"", host)  # makes the kernel ask by ARP whether the host stands in this network
         for _ in range(2):  # the first round may wait for ARP; the answer to the second comes after both
-            ask_tcp(reflector, source, REACH_S, ask="reach", to=ear.getsockname(), router=os.environ["WAN_IP"])
+            ask_tcp(reflector, source, REACH_S, ask="reach", to=ear.getsockname(), router=router)
             with contextlib.suppress(BlockingIOError):
                 while True:
                     heard = json.loads(ear.recv(2048, socket.MSG_DONTWAIT))
@@ -221,7 +222,7 @@ def leaks(reflector: Address, source: str) -> list[str]:
 
 
 def examine(
-    kind: str, declared: Mapping[str, Value], sources: Sequence[str], is_quick: bool = False
+    kind: str, declared: Mapping[str, Value], sources: Sequence[str], router: str, is_quick: bool = False
 ) -> dict[str, Any]:  # fmt: skip
     """Measure, in a pod, a router that claims to be of this kind; return what the observer judges.
 
@@ -238,7 +239,7 @@ def examine(
         found = measure(reflectors, sources, silences, lifetime)
         result |= {"measured": found.measured, "unmeasured": found.unmeasured, "notes": found.notes}
         result["wrong"] = found.faults + contradictions(declared, found.measured)
-        result["leaks"] = leaks(reflectors[0], sources[0])
+        result["leaks"] = leaks(reflectors[0], sources[0], router)
     except Silence as silence:
         result |= {"silence": str(silence), "wrong": [f"the router passes nothing: {silence}"]}
     return result

@@ -73,11 +73,17 @@ class Router:
             self._route()
         self.history.follow()
 
+    @property
+    def public(self) -> str:
+        """Its public address, which `change_ip` changes."""
+        return self._places["WAN_IP"]
+
     # What can be done to it
 
     def set(self, kind: str) -> str:
         """Become a router of another kind; what it remembered is forgotten."""
         wanted = _parse(kind)
+        self._refuse_on_a_bad_line("set")
         before, moved = self.kind, self._moved
         self._moved = False
         with self._frozen():
@@ -101,8 +107,7 @@ class Router:
 
     def rebind(self) -> str:
         """Forget all mappings, and give other ports from now on."""
-        if self.kind.profile["filtering"] == "none":
-            raise Refused(f"rebind: a router of kind {self.kind.name} gives no ports, and remembers nothing")
+        self._refuse_where_it_cannot("rebind")
         self._first_port = OTHER_FIRST_PORT if self._first_port == FIRST_PORT else FIRST_PORT
         self._moved = True
         with self._frozen():
@@ -112,6 +117,7 @@ class Router:
 
     def change_ip(self) -> str:
         """Have another public address."""
+        self._refuse_where_it_cannot("change-ip")
         old, new = self._places["WAN_IP"], next(ip for ip in self._addresses if ip != self._places["WAN_IP"])
         with self._frozen():
             run("ip", "address", "add", f"{new}/24", "dev", self._places["WAN"])
@@ -134,9 +140,10 @@ class Router:
 
     def lifetime(self, seconds: str) -> str:
         """Forget mappings after so many seconds from now on. Those that are there are forgotten at once."""
-        if self.kind.profile["filtering"] == "none":
-            raise Refused(f"lifetime {seconds}: a router of kind {self.kind.name} remembers nothing")
-        return self.set(f"{self.kind.name},lifetime={seconds}")
+        self._refuse_where_it_cannot("lifetime")
+        self._refuse_on_a_bad_line("lifetime")
+        words = [word for word in self.kind.name.split(",") if not word.startswith("lifetime=")]
+        return self.set(",".join([*words, f"lifetime={seconds}"]))
 
     def block_udp(self, on: bool) -> str:
         """Drop all UDP, or let it pass again: a firewall before the same router, which stays of its kind."""
@@ -187,7 +194,7 @@ class Router:
     def show(self) -> str:
         """Say the profile, the impairments and the mappings with their age and the time that they have left."""
         axes = ", ".join(f"{axis} {value}" for axis, value in self.kind.profile.items())
-        lines = [f"{self.kind.name}: {axes}", f"public address {self._places['WAN_IP']}"]
+        lines = [f"{self.kind.name}: {axes}", f"public address {self.public}"]
         blocked = {"udp": "blocked" if self._blocks_udp else "passed", "sound blocked": self._mutes}
         state = {**self.impairments.state(), **blocked}
         lines.append(f"impairments: {json.dumps(state)}")
@@ -196,6 +203,23 @@ class Router:
         return "\n".join([*lines, *sorted(filter(None, map(self._mapping_line, listed.splitlines())))])
 
     # How it is done
+
+    def _refuse_where_it_cannot(self, verb: str) -> None:
+        why = kinds.cannot(verb, self.kind)
+        if why:
+            raise Refused(f"{verb}: {why}")
+
+    def _refuse_on_a_bad_line(self, verb: str) -> None:
+        """Nobody can say of what kind a router is by what passes such a line, and so it will be measured."""
+        state = self.impairments.state()
+        bad = [
+            *(["UDP is blocked"] if self._blocks_udp else []),
+            *([f"{state['loss_percent']:g} % of the packets are lost"] if state["loss_percent"] else []),
+            *([f"every packet takes {state['delay_ms']:g} ms longer"] if state["delay_ms"] else []),
+            *(["messages wait to be dropped"] if state["pending"] else []),  # the probe says INVITE too
+        ]
+        if bad:
+            raise Refused(f"{verb}: {' and '.join(bad)}: no router is measured so; `clear` first, and then again")
 
     def _mapping_line(self, line: str) -> str:
         parsed = entry(line)
@@ -310,7 +334,9 @@ def answer(router: Router, request: Request) -> Reply:
     }  # fmt: skip
     do = request.pop("do")
     kind = router.kind
-    claims = {"name": kind.name, "text": kinds.as_text(kind.profile), "profile": kind.profile}
+    claims = {
+        "name": kind.name, "text": kinds.as_text(kind.profile), "profile": kind.profile, "public": router.public,
+    }  # fmt: skip
     if do == "profile":
         return claims
     if do == "history":

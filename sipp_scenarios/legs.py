@@ -99,8 +99,10 @@ def _converse(legs: list[Leg], run: str, before: Before, has_gone: threading.Eve
             _ask_third({"do": "register"})
             _ask_third({"do": "listen", **request, "flow": THIRD_ANSWERS[leg["flow"]], "hangup": "caller"})
         ask(leg["to"], {"do": "listen", **request})
-        leg[leg["from"]] = ask(leg["from"], {"do": "place", **request}, patience(leg))
-        leg[leg["to"]] = ask(leg["to"], {"do": "finish", **request})
+        try:
+            leg[leg["from"]] = ask(leg["from"], {"do": "place", **request}, patience(leg))
+        finally:  # whatever becomes of the caller, the other one can be called again
+            leg[leg["to"]] = ask(leg["to"], {"do": "finish", **request})
         if leg.get("flow") in THIRD_ANSWERS:
             leg[THIRD] = _ask_third({"do": "finish", **request})
             _ask_third({"do": "leave"})

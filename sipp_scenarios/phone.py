@@ -176,11 +176,13 @@ class Phone:
         self._placing = request["run"], sipp
         if self._hung_up == request["run"]:
             sipp.stop()
-        if event:
-            sipp.when_up(lambda: routers.suffer("alice", event))
-        counts = sipp.wait((CALL_S + request.get("audio", 0.0)) * (1 if request["at_once"] else count))
-        if not self._has_connection:
-            self._wait_for_calls()
+        try:
+            if event:
+                sipp.when_up(lambda: routers.suffer("alice", event))
+        finally:  # whatever becomes of the router, the call ends, and the phone can be called again
+            counts = sipp.wait((CALL_S + request.get("audio", 0.0)) * (1 if request["at_once"] else count))
+            if not self._has_connection:
+                self._wait_for_calls()
         return asdict(counts)
 
     def _hang_up(self, request: Request) -> Request:

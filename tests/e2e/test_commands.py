@@ -82,6 +82,30 @@ def test_up_heals_a_lab_without_a_remedy_and_then_up_call_down(standing: Command
     assert (call.returncode, call.stderr) == (Exit.USAGE, "lab: no lab is up: `./lab up` starts one\n")
 
 
+def test_two_homes_and_what_happens_to_their_routers(command: Command) -> None:
+    up = command.run("up", "--topology", "two-homes", "--nat", "port-preserving", "--bob-nat", "symmetric")
+    assert up.returncode == Exit.PASS, up.stdout + up.stderr
+    assert re.search(r"✓ nat-kind .*port-preserving: .*; .*symmetric: ", up.stdout), up.stdout
+
+    became = command.run("nat", "--home", "bob", "set", "home,lifetime=40")
+    assert became.returncode == Exit.PASS, became.stdout + became.stderr
+    shown = {home: command.run("nat", "--home", home, "show").stdout.partition(": ")[0] for home in ("alice", "bob")}
+    assert shown == {"alice": "port-preserving", "bob": "home,lifetime=40"}
+    called = command.run("call", "--from", "alice", "--register", "bob")
+    assert called.returncode == Exit.PASS, called.stdout + called.stderr
+
+    assert command.run("nat", "block-udp").returncode == Exit.PASS
+    worse = command.run("nat", "set", "symmetric")
+    assert worse.returncode == Exit.USAGE
+    assert "set: UDP is blocked: no router is measured so; `clear` first" in worse.stderr
+    assert command.run("nat", "clear").returncode == Exit.PASS
+    assert command.run("nat", "set", "one-to-one").returncode == Exit.PASS
+    impossible = command.run("call", "--event", "rebind")
+    assert (impossible.returncode, impossible.stderr) == (
+        Exit.USAGE, "lab: --event rebind: a router of kind one-to-one gives no ports, and remembers nothing\n",
+    )  # fmt: skip
+
+
 def test_ctrl_c_in_the_middle_of_up_leaves_nothing_behind(command: Command) -> None:
     label = f"label=com.docker.compose.project={command.project}"
     interrupt(command, "up", when=lambda: len(docker("ps", "--quiet", "--filter", label).split()) >= 3)

@@ -180,6 +180,8 @@ def test_an_attended_transfer_puts_the_new_call_in_the_place_of_the_old(lab: Lab
     assert re.split(r"; ?(?:to|from)-tag=", header(new, "Replaces")) == [
         old["call_id"], tag(header(answered, "To")), tag(header(answered, "From")),
     ], run.explain()  # fmt: skip
+    at_transferor = [step for step in steps(run, *phones(lab)[caller]) if step.endswith((" REFER", " NOTIFY"))]
+    assert at_transferor == [*TRANSFER, *TOLD], run.explain()
     ended = [(step, row["call_id"]) for step, row in at_carol if step.endswith(" BYE") and "200" not in step]
     assert ended == [("> BYE", old["call_id"]), ("< BYE", new["call_id"])]
     assert_routed(run, lab)

@@ -167,6 +167,15 @@ def test_a_router_that_is_not_what_it_claims_is_measured_as_it_is(router: Lab) -
     assert run.failed == {"nat-kind"}, run.explain()
 
 
+def test_a_way_past_the_router_is_found_at_its_new_address_too(router: Lab) -> None:
+    router.execute("nat", "natctl", "change-ip")
+    router.execute("nat", "iptables", "-D", "LAB_IN", "-j", "DROP")
+    with pytest.raises(subprocess.CalledProcessError) as raised:
+        router.execute("alice-home", "remeasure")
+    assert raised.value.returncode == 3
+    assert "a public host, by the router" in raised.value.stdout
+
+
 @pytest.mark.long
 def test_whatever_was_done_to_the_router_can_be_undone(router: Lab) -> None:
     """The tests of other modules find the lab as it was: this is how."""

@@ -6,6 +6,7 @@ from observer.control import ask
 
 (wan,) = sys.argv[1:]
 ask("nat", {"do": "clear"})
+ask("nat", {"do": "set", "kind": "home"})  # one that has no ports and no address to change refuses what follows
 if f"public address {wan}\n" not in ask("nat", {"do": "show"})["text"]:
     ask("nat", {"do": "change-ip"})
 events = ask("nat", {"do": "history"})["events"]

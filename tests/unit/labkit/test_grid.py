@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
+
 import pytest
 
 from labkit import experiments, grid
 from labkit.cells import Seen
-from labkit.outcome import LabBroken, Mistake
+from labkit.outcome import Exit, LabBroken, Mistake
 
 
 def judged(seen: Seen) -> tuple[str, str, str]:
@@ -38,6 +40,24 @@ def test_a_lab_that_broke_is_neither_one_nor_the_other() -> None:
     assert grid.of("differs", [cell]) == []
     assert grid.of("broken", [cell]) == [cell]
     assert cell["text"] == "The lab broke: nat-kind: declared home, measured symmetric"
+
+
+@pytest.mark.parametrize(
+    ("results", "code"),
+    [
+        (["works", "unsupported"], Exit.PASS),
+        (["unsupported", "unsupported"], Exit.UNSUPPORTED),
+        (["differs", "broken"], Exit.FAIL),
+        (["works", "broken"], Exit.BROKEN),
+    ],
+)
+def test_a_grid_ends_as_its_cells_did_and_what_nobody_could_try_is_no_pass(
+    results: list[str], code: Exit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [{"result": result, "row": "rport", "column": "home", "text": "so"} for result in results]
+    monkeypatch.setattr(experiments, "grid_of", lambda remedies, columns: {"cells": cells})
+    monkeypatch.setattr(grid, "write", lambda found, name: "page")
+    assert experiments.run(argparse.Namespace(homes=False, remedies="", nats="")) == code
 
 
 def test_names_are_those_that_were_given_once_each_and_all_without_any() -> None:

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from labkit import nat, nats
-from labkit.outcome import Mistake
+from labkit.outcome import Mistake, Unsupported
 from labkit.settings import ROOT, Settings
 from nat.kinds import AXES, PRESETS
 
 # A `docker run` that runs the command on this machine, with the programs of its PATH.
 DOCKER = '[ "$1" = run ] || exit 1\nwhile [ "$1" != image ]; do shift; done\nshift\nexec "$@"'
+
+# `./lab nats` on a machine whose kernel cannot do what it is asked for.
+REFUSING = """\
+import sys
+from labkit import nats
+from labkit.__main__ import main
+from labkit.outcome import Unsupported
+
+def refuse(given):
+    raise Unsupported("--nat sip-alg: unsupported: no SIP helper")
+
+nats.run = refuse
+sys.exit(main())
+"""
 
 
 @pytest.fixture
@@ -94,9 +110,15 @@ def test_up_refuses_a_kind_that_the_kernel_cannot_do(programs: Path) -> None:
     put(programs, "docker", DOCKER.replace("image", "sip-nat-lab/nat:t"))
     nats.check(Settings(values, []))
     put(programs, "grep", "exit 1")
-    with pytest.raises(Mistake, match=r"--bob-nat sip-alg,lifetime=5: unsupported: no SIP helper"):
+    with pytest.raises(Unsupported, match=r"--bob-nat sip-alg,lifetime=5: unsupported: no SIP helper"):
         nats.check(Settings(values, []))
     nats.check(Settings(values | {"NAT_TYPE_BOB": "home"}, []))
+
+
+def test_what_the_kernel_cannot_do_has_an_exit_code_of_its_own() -> None:
+    command = [sys.executable, "-c", REFUSING, "nats"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (127, "lab: --nat sip-alg: unsupported: no SIP helper\n")
 
 
 def test_every_axis_has_its_meaning_and_its_source() -> None:

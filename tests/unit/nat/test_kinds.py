@@ -10,7 +10,7 @@ import pytest
 
 from labkit.settings import ROOT
 from nat import kinds
-from nat.kinds import AXES, BASE, PRESETS, UnknownKind, as_text, combine, from_table, parse
+from nat.kinds import AXES, BASE, PRESETS, UnknownKind, as_text, cannot, combine, from_table, parse
 
 TABLES = tomllib.loads((ROOT / "nat" / "kinds.toml").read_text(encoding="utf-8"))
 FEW: dict[str, tuple[str | int, ...]] = {"block": (2, kinds.ALL_PORTS), "lifetime": (0, 5, 30), "layers": (1, 2)}
@@ -61,6 +61,24 @@ def test_a_name_is_read_as_its_kind(name: str) -> None:
 
 def test_nothing_is_home() -> None:
     assert parse("") == PRESETS[BASE]
+
+
+@pytest.mark.parametrize("text", [",", " , ,"])
+def test_commas_alone_name_no_kind(text: str) -> None:
+    with pytest.raises(UnknownKind, match="names no kind; known: home, none, "):
+        parse(text)
+
+
+def test_an_axis_is_said_once() -> None:
+    with pytest.raises(UnknownKind, match="symmetric,lifetime=5,lifetime=9: lifetime is said 2 times"):
+        parse("symmetric,lifetime=5,lifetime=9")
+
+
+@pytest.mark.parametrize("verb", ["rebind", "change-ip", "lifetime"])
+def test_what_cannot_happen_to_a_router_that_translates_no_ports(verb: str) -> None:
+    refusing = {name for name, kind in PRESETS.items() if cannot(verb, kind)}
+    assert refusing == {"none", "one-to-one"}
+    assert cannot("reboot", PRESETS["none"]) == cannot("flush", PRESETS["none"]) == ""
 
 
 def test_axes_change_home_or_the_kind_that_is_named() -> None:
@@ -154,7 +172,8 @@ def test_what_no_router_is_is_answered_with_the_nearest_that_is_one(text: str) -
     assert said.startswith("no router is ")
     nearest = re.search(r"; nearest: (?:--nat )?([^\s,]+)", said)
     assert nearest
-    parse(nearest[1] if "--nat" in said else f"{text},{nearest[1]}")  # is no UnknownKind
+    others = [word for word in text.split(",") if word.partition("=")[0] != nearest[1].partition("=")[0]]
+    parse(nearest[1] if "--nat" in said else ",".join([*others, nearest[1]]))  # is no UnknownKind
 
 
 def test_a_file_says_axes_as_toml_has_them() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from nat import kinds, router, rules
 from nat.history import History
+from nat.impair import read_pattern
 from nat.router import Refused, Router, answer, entry
 from observer import control
 
@@ -70,7 +72,9 @@ def ask(of: Router, do: str, **request: Any) -> dict[str, Any]:
 
 
 def test_it_says_what_it_claims_to_be(home: Router) -> None:
-    assert ask(home, "profile") == {"name": "home", "text": "home", "profile": kinds.PRESETS["home"].profile}
+    assert ask(home, "profile") == {
+        "name": "home", "text": "home", "profile": kinds.PRESETS["home"].profile, "public": "198.51.100.20",
+    }  # fmt: skip
 
 
 def test_it_becomes_another_kind_and_forgets_while_nothing_passes(home: Router, kernel: Kernel) -> None:
@@ -150,12 +154,14 @@ def test_a_router_that_keeps_ports_has_lost_them_after_a_rebind(home: Router, ke
 def test_its_public_address_goes_to_and_fro(home: Router, kernel: Kernel) -> None:
     assert ask(home, "change-ip")["text"] == "the public address is 198.51.100.21 now; it was 198.51.100.20"
     assert kernel.variables["WAN_IP"] == "198.51.100.21"
+    assert ask(home, "profile")["public"] == "198.51.100.21"
     assert "ip route replace default via 198.51.100.1 dev eth1" in kernel.commands
     assert ask(home, "change-ip")["text"] == "the public address is 198.51.100.20 now; it was 198.51.100.21"
 
 
 def test_an_axis_is_changed_and_the_kind_keeps_its_name(home: Router) -> None:
     ask(home, "set", kind="cgnat")
+    ask(home, "lifetime", seconds="5")
     ask(home, "lifetime", seconds="9")
     assert ask(home, "profile")["name"] == "cgnat,lifetime=9"
 
@@ -198,6 +204,35 @@ def test_what_gives_no_ports_gives_no_others(home: Router, kind: str) -> None:
     ask(home, "set", kind=kind)
     said = ask(home, "rebind")
     assert said == {"refused": f"rebind: a router of kind {kind} gives no ports, and remembers nothing", "exit": 2}
+
+
+@pytest.mark.parametrize("kind", ["none", "one-to-one"])
+def test_where_each_phone_has_a_public_address_none_of_them_changes(home: Router, kernel: Kernel, kind: str) -> None:
+    ask(home, "set", kind=kind)
+    before = len(kernel.commands)
+    assert ask(home, "change-ip")["refused"].startswith(f"change-ip: a router of kind {kind} leaves each phone")
+    assert len(kernel.commands) == before
+
+
+@pytest.mark.parametrize(
+    ("impair", "said"),
+    [
+        (lambda home: ask(home, "block-udp", on=True), "UDP is blocked"),
+        (lambda home: setattr(home.impairments, "_delay_ms", 40.0), "every packet takes 40 ms longer"),
+        (lambda home: setattr(home.impairments, "_loss_percent", 5.0), "5 % of the packets are lost"),
+        (lambda home: home.impairments._patterns.append(read_pattern("INVITE *")), "messages wait to be dropped"),
+    ],
+)
+@pytest.mark.parametrize(("verb", "more"), [("set", {"kind": "symmetric"}), ("lifetime", {"seconds": "9"})])
+def test_no_router_changes_on_a_line_on_which_it_could_not_be_measured(
+    home: Router, impair: Callable[[Router], object], said: str, verb: str, more: dict[str, str]
+) -> None:
+    impair(home)
+    refused = ask(home, verb, **more)
+    assert refused == {"refused": f"{verb}: {said}: no router is measured so; `clear` first, and then again", "exit": 2}
+    assert ask(home, "profile")["name"] == "home"
+    ask(home, "clear")
+    assert "text" in ask(home, verb, **more)
 
 
 def test_what_remembers_nothing_has_no_lifetime(home: Router) -> None:

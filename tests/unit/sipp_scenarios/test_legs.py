@@ -29,6 +29,8 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         def answer(request: Request) -> Request:
             words = (name, request.get("as"), request.get("do", "judge"), request.get("flow"))
             notes.append(" ".join(word for word in words if word))
+            if notes[-1] == "alice place refused":
+                raise ValueError("no such event here")
             return {"text": "verdict", "exit_code": 0} if name == "observer" else dict(COUNTS)
 
         threading.Thread(target=control.serve, args=(name, answer), daemon=True).start()
@@ -47,6 +49,12 @@ def test_the_one_who_is_called_listens_before_the_other_calls_and_counts_afterwa
     assert legs.converse(placed, "run")["exit_code"] == 0
     assert asked == ["bob listen hold", "alice place hold", "bob finish hold", "observer judge"]
     assert placed[0]["alice"] == placed[0]["bob"] == COUNTS
+
+
+def test_who_was_called_by_one_who_could_not_is_let_go(asked: list[str]) -> None:
+    with pytest.raises(ConnectionError, match="no such event here"):
+        legs.converse([leg("refused")], "run")
+    assert asked == ["bob listen refused", "alice place refused", "bob finish refused"]
 
 
 def test_who_is_to_register_anew_does_so_before_all_else(asked: list[str]) -> None:

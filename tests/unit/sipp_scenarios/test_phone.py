@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from sipp_scenarios import phone as program
+from sipp_scenarios import routers
 from sipp_scenarios.phone import Phone
-from sipp_scenarios.sipp import Counts, own_address
+from sipp_scenarios.sipp import Counts, Sipp, own_address
 
 
 class Idle:
@@ -166,6 +167,23 @@ def test_calls_are_ended_while_they_are_placed_and_the_phone_waits_and_refreshes
         assert placed.result(5)["exit_code"] == 7  # it was told, not killed
     phone.refresh()
     assert phone.registrations == 2
+
+
+def test_a_call_that_the_router_refuses_its_event_ends_and_the_phone_waits_again(
+    phone: Recorded, calls: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(home: str, event: str) -> None:
+        raise routers.Refused("no", 2)
+
+    monkeypatch.setattr(routers, "suffer", refuse)
+    monkeypatch.setattr(Sipp, "when_up", lambda self, happen: happen())
+    phone.answer({"do": "hang-up", "run": "run"})  # so that it ends as soon as it may
+    request = {"do": "place", "run": "run", "count": 1, "at_once": False, "hangup": "callee", "event": "rebind"}
+    phone._waiting = None
+    with pytest.raises(routers.Refused):
+        phone.answer(request)
+    assert phone._waiting is not None
+    assert not phone._placing[1].is_running()
 
 
 def test_calls_of_another_run_go_on(phone: Recorded, calls: Path) -> None:
