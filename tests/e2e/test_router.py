@@ -169,6 +169,7 @@ def test_a_router_that_is_not_what_it_claims_is_measured_as_it_is(router: Lab) -
 
 def test_a_way_past_the_router_is_found_at_its_new_address_too(router: Lab) -> None:
     router.execute("nat", "natctl", "change-ip")
+    router.execute("core", "ip", "neighbour", "flush", "all")  # who had the old address before is forgotten
     router.execute("nat", "iptables", "-D", "LAB_IN", "-j", "DROP")
     with pytest.raises(subprocess.CalledProcessError) as raised:
         router.execute("alice-home", "remeasure")
