@@ -53,8 +53,9 @@ what a kind has otherwise than `{BASE}`.
 VERBS_INTRO = """## What can happen to a router
 
 While the lab runs: `./lab nat VERB`, and with `--home bob` to Bob's router. After `set` and `lifetime` the router is
-measured anew; both are refused while UDP is blocked, or packets are lost or held back: `clear` first. What it has
-forgotten the phones do not know: they register again every 20 s, or at once with `./lab call --register alice`.
+measured anew; both are refused while UDP is blocked, packets are lost or held back, or messages wait to be dropped:
+`clear` first. What it has forgotten the phones do not know: they register again every 20 s, or at once with
+`./lab call --register alice`.
 """
 
 

@@ -226,7 +226,7 @@ def examine(
 ) -> dict[str, Any]:  # fmt: skip
     """Measure, in a pod, a router that claims to be of this kind; return what the observer judges.
 
-    With `is_quick` all but the lifetime, which takes longer than it lasts.
+    `router` is its public address now. With `is_quick` all but the lifetime, which takes longer than it lasts.
     {"kind", "declared", "measured", "unmeasured", "notes", "wrong": [one line each], "leaks": [one line each]}, and
     "silence" when the router passes nothing.
     """
