@@ -14,7 +14,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -111,7 +111,7 @@ class Database:
             return _write(connection, changes)
         except sqlite3.DatabaseError as error:
             with suppress(sqlite3.Error):  # many errors have rolled back already
-                connection.execute("ROLLBACK")
+                _ask(connection, "ROLLBACK")
             if _is_broken(error):  # the next attempt opens it anew, and so puts it aside
                 connection.close()
                 self._connection = None
@@ -137,7 +137,7 @@ def salvage(path: Path) -> list[Record]:
                     if (source := _beside(path, suffix)).is_file():
                         shutil.copyfile(source, _beside(copy, suffix))
                 with closing(_connection(copy)) as connection:
-                    connection.execute("PRAGMA writable_schema = ON")  # else a file that was cut is refused as a whole
+                    _ask(connection, "PRAGMA writable_schema = ON")  # else a file that was cut is refused as a whole
                     return _sweep(connection)
         except (OSError, sqlite3.Error, UnicodeError):
             continue
@@ -161,11 +161,12 @@ def _read_from(connection: sqlite3.Connection, low: int, found: dict[int, Record
     """Read on from a row number; return the first one that could not be read, None at the end."""
     for limit in (-1, 1):  # the cursor reads a row ahead, and would lose the last one before what is broken
         try:
-            for row in connection.execute(SWEEP, (low, limit)):
-                low = row[0] + 1
-                with suppress(BrokenDatabase):
-                    record = _record(row[1:])
-                    found[record.id] = record
+            with closing(connection.execute(SWEEP, (low, limit))) as rows:
+                for row in rows:
+                    low = row[0] + 1
+                    with suppress(BrokenDatabase):
+                        record = _record(row[1:])
+                        found[record.id] = record
             if limit == -1:
                 return None
         except (sqlite3.Error, UnicodeError, OverflowError):
@@ -182,7 +183,7 @@ def _past_stretch(connection: sqlite3.Connection, low: int) -> int | None:
 
     def works(start: int) -> bool:
         try:
-            connection.execute(SWEEP, (start, 1)).fetchone()
+            _ask(connection, SWEEP, (start, 1))
         except (sqlite3.Error, UnicodeError, OverflowError):
             return False
         return True
@@ -221,22 +222,20 @@ def _open_whole(path: Path) -> tuple[sqlite3.Connection, list[Record]]:
         raise BrokenDatabase("the file is empty")  # SQLite would call it new, and remove a -wal file that is full
     connection = _connection(path)
     try:
-        execute = connection.execute
-        execute("PRAGMA locking_mode = EXCLUSIVE")  # needs no -shm file, which not every file system can map
-        version = execute("PRAGMA user_version").fetchone()[0]
-        schema = execute("SELECT sql FROM sqlite_master WHERE name = 'bindings'").fetchone()
+        _ask(connection, "PRAGMA locking_mode = EXCLUSIVE")  # needs no -shm file, which not every file system can map
+        version = _ask(connection, "PRAGMA user_version")[0][0]
+        schema = _ask(connection, "SELECT sql FROM sqlite_master WHERE name = 'bindings'")
         if version != VERSION:
             raise BrokenDatabase(f"it is of version {version}, this is version {VERSION}")
-        if schema is None or schema[0] != SCHEMA:
+        if schema != [(SCHEMA,)]:
             raise BrokenDatabase("its table is not ours")
-        verdict = execute("PRAGMA quick_check(1)").fetchone()[0]
+        verdict = _ask(connection, "PRAGMA quick_check(1)")[0][0]
         if verdict != "ok":
             raise BrokenDatabase(" ".join(verdict.split()))
-        with closing(execute(f"SELECT {_NAMES} FROM bindings ORDER BY id")) as cursor:
-            records = [_record(row) for row in cursor]
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = FULL")
-        execute(f"PRAGMA user_version = {VERSION}")  # a write: what is read-only or full is found out now
+        records = [_record(row) for row in _ask(connection, f"SELECT {_NAMES} FROM bindings ORDER BY id")]
+        _ask(connection, "PRAGMA journal_mode = WAL")
+        _ask(connection, "PRAGMA synchronous = FULL")
+        _ask(connection, f"PRAGMA user_version = {VERSION}")  # a write: what is read-only or full is found out now
     except BaseException as error:
         connection.close()  # no cursor may be alive: it would put the end off, and that removes a -wal file by its name
         if isinstance(error, UnicodeError):  # a broken name in SQLite's own message
@@ -249,25 +248,32 @@ def _connection(path: Path) -> sqlite3.Connection:
     """Open a file that is there; transactions are ours to begin and end. Raises sqlite3.Error."""
     uri = f"{path.as_uri()}?mode=rw"
     connection = sqlite3.connect(uri, uri=True, timeout=0.5, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA cell_size_check = ON")  # finds more of what is broken, before it is believed
+    _ask(connection, "PRAGMA cell_size_check = ON")  # finds more of what is broken, before it is believed
     return connection
 
 
 def _write(connection: sqlite3.Connection, changes: Changes) -> list[int]:
     misfits = []
     saved = [record for record in changes.values() if record is not None]
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        connection.executemany(INSERT, saved)
-    except _MISFIT:  # one bad record must not keep the others out: one by one, in the same transaction
-        for record in saved:
-            try:
-                connection.execute(INSERT, record)
-            except _MISFIT:
-                misfits.append(record.id)
-    connection.executemany(DELETE, [(id,) for id, record in changes.items() if record is None])
-    connection.execute("COMMIT")
+    with closing(connection.cursor()) as cursor:
+        cursor.execute("BEGIN IMMEDIATE")
+        try:
+            cursor.executemany(INSERT, saved)
+        except _MISFIT:  # one bad record must not keep the others out: one by one, in the same transaction
+            for record in saved:
+                try:
+                    cursor.execute(INSERT, record)
+                except _MISFIT:
+                    misfits.append(record.id)
+        cursor.executemany(DELETE, [(id,) for id, record in changes.items() if record is None])
+        cursor.execute("COMMIT")
     return misfits
+
+
+def _ask(connection: sqlite3.Connection, statement: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Return what a statement says, and leave no cursor: an open one would be in the way of the next commit."""
+    with closing(connection.execute(statement, parameters)) as cursor:
+        return cursor.fetchall()
 
 
 def _replace(path: Path, records: list[Record]) -> str:
@@ -279,12 +285,12 @@ def _replace(path: Path, records: list[Record]) -> str:
     for suffix in SUFFIXES:
         _beside(fresh, suffix).unlink(missing_ok=True)
     os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))  # SQLite's other files take its mode
-    with closing(_connection(fresh)) as connection:
-        connection.execute("BEGIN")
-        connection.execute(SCHEMA)
-        connection.executemany(INSERT, records)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-        connection.execute("COMMIT")
+    with closing(_connection(fresh)) as connection, closing(connection.cursor()) as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(SCHEMA)
+        cursor.executemany(INSERT, records)
+        cursor.execute(f"PRAGMA user_version = {VERSION}")
+        cursor.execute("COMMIT")
     fresh.rename(_beside(path, ".new"))  # from now on it is the truth, whatever happens
     return _put_in_place(path)
 

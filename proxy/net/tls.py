@@ -49,7 +49,8 @@ def client_context(ca: Path | None, certificate: Path | None, key: Path | None) 
     context = _context(ssl.PROTOCOL_TLS_CLIENT)
     context.hostname_checks_common_name = False  # §7.1 allows that; no public CA relies on it any more
     if ca is None:
-        context.load_default_certs()
+        with contextlib.suppress(FileNotFoundError):  # PyPy's, where this system trusts nobody
+            context.load_default_certs()
     reload(context, certificate, key, ca, {})
     return context
 
@@ -91,7 +92,7 @@ def _context(protocol: int) -> ssl.SSLContext:
         try:
             context.keylog_filename = path
         except OSError as error:
-            raise BadTls(f"SSLKEYLOGFILE={path}: {error.strerror}") from None
+            raise BadTls(f"SSLKEYLOGFILE={path}: {os.strerror(error.errno or 0)}") from None
     return context
 
 

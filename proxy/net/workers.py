@@ -22,7 +22,7 @@ class Worker:
 
     mesh: Mesh
     lifeline: int  # a file descriptor: at the first worker's the end that it holds open, else the one to watch
-    others: list[int]  # the first worker's: the ids of the other processes
+    others: dict[int, int]  # the first worker's: of each other process the id, and a pipe that it holds open
 
     @property
     def is_first(self) -> bool:
@@ -31,46 +31,47 @@ class Worker:
 
     def watch(self, ended: Callable[[int], None]) -> None:
         """Have `ended(process)` called when another process ends before `end_others`; for the first, on its loop."""
-        for process in self.others:
-            self._when_ended(process, partial(self._tell, ended, process))
+        for process, pipe in self.others.items():
+            self._when_ended(pipe, partial(self._tell, ended, process))
 
     async def end_others(self) -> None:
         """Have the others end, and wait until they have."""
         os.close(self.lifeline)
         self.lifeline = -1
-        for process in self.others:
+        for pipe in self.others.values():
             gone = asyncio.Event()
-            self._when_ended(process, gone.set)
+            self._when_ended(pipe, gone.set)
             await gone.wait()
 
     def _tell(self, ended: Callable[[int], None], process: int) -> None:
         if self.lifeline >= 0:
             ended(process)
 
-    def _when_ended(self, process: int, action: Callable[[], None]) -> None:
-        loop, descriptor = asyncio.get_running_loop(), os.pidfd_open(process)
+    def _when_ended(self, pipe: int, action: Callable[[], None]) -> None:
+        loop = asyncio.get_running_loop()
 
         def act() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
+            loop.remove_reader(pipe)
             action()
 
-        loop.add_reader(descriptor, act)
+        loop.add_reader(pipe, act)  # in the place of who was told before
 
 
 def part(count: int, work: Callable[[Worker], int]) -> int:
     """Have so many processes do the work; return what this one's came to. To be called before anything else runs."""
     mesh = Mesh(count)
     watched, held = os.pipe()
-    others: list[int] = []
+    others: dict[int, int] = {}
     for number in range(1, count):
+        told, life = os.pipe()  # closed when the process ends, however that comes
         process = os.fork()
         if process == 0:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal, which means the first
             os.close(held)
             mesh.become(number)
-            return work(Worker(mesh, watched, []))
-        others.append(process)
+            return work(Worker(mesh, watched, {}))
+        os.close(life)
+        others[process] = told
     os.close(watched)
     mesh.become(0)
     worker = Worker(mesh, held, others)

@@ -22,12 +22,12 @@ ALGORITHMS: dict[str, Callable[[bytes], hashlib._Hash]] = {
     "SHA-512-256": partial(hashlib.new, "sha512_256"),  # OpenSSL's, not Python's own: it may be missing
 }
 
-_SCHEME = re.compile(rb"[ \t]*([^ \t,=]*+)[ \t]*+")
+_SCHEME = re.compile(rb"[ \t]*([^ \t,=]*)[ \t]*")
 # auth-param = token EQUAL ( token / quoted-string ). A bare value may bear what a token may not (some phones forget the
 # quotes around a URI), but no comma. Nothing is tried twice: one datagram must not take seconds.
-_PARAM = rb'[ \t]*+%b[ \t]*+=[ \t]*+(?:"%b"|%b)[ \t]*+(?:,|\Z)'
-_PARTS = (rb"[A-Za-z0-9\-.!%*_+`'~]++", rb'(?:[^"\\]++|\\.)*+', rb'[^ \t",]++')  # a name; a value in quotes; a bare one
-_ALL = re.compile(b"(?:%b)++(?<!,)" % (_PARAM % _PARTS), re.DOTALL)
+_PARAM = rb'[ \t]*%b[ \t]*=[ \t]*(?:"%b"|%b)[ \t]*(?:,|\Z)'
+_PARTS = (rb"[A-Za-z0-9\-.!%*_+`'~]+", grammar.QUOTED, rb'[^ \t",]+')  # a name; a value in quotes; a bare one
+_ALL = re.compile(b"(?:%b)+(?<!,)" % (_PARAM % _PARTS), re.DOTALL)
 _EACH = re.compile(_PARAM % tuple(b"(%b)" % part for part in _PARTS), re.DOTALL)
 _FOLD = re.compile(rb"\r\n[ \t]+")
 _PAIR = re.compile(rb"\\(.)", re.DOTALL)

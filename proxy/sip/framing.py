@@ -20,7 +20,7 @@ _END = b"\r\n\r\n"
 _BLANK = re.compile(rb"[\r\n]*")
 _NUL = re.compile(rb"(?<!\\)\0")  # one that stands where parse() wants none either: not in a quoted-pair (§25.1)
 # Lines end where parse() ends them, so that both see the same headers: at CRLF, unless SP or HTAB follows (§7.3.1).
-_LENGTH = re.compile(rb"\r\n(?i:content-length|l)[ \t]*:((?:[^\r]|\r(?!\n)|\r\n[ \t])*+)")
+_LENGTH = re.compile(rb"\r\n(?i:content-length|l)[ \t]*:([^\r]*(?:\r(?:(?!\n)|\n[ \t])[^\r]*)*)")
 _MOST = 9_999_999_999  # bytes: what grammar.decimal() reads; the caller has a limit of its own
 
 

@@ -21,13 +21,14 @@ _VIA = re.compile(
 _USUAL_VIA = re.compile(
     rb"SIP/2\.0/(UDP|TCP|TLS|WSS?) "
     rb"((?:\[[0-9A-Fa-f:.]{1,255}\]|[A-Za-z0-9._\-]{1,255})(?::[0-9]{1,5})?)"
-    rb"((?:;rport(?=;))?+(?:;branch=([A-Za-z0-9\-.!%*_+`'~]++))?+(?:;.*)?)",
+    rb"((?:;rport(?=;))?(?:;branch=([A-Za-z0-9\-.!%*_+`'~]+))?(?:;.*)?)",
     re.DOTALL,
 )
 # What is not quoted in a display name are words: *(token LWS), and what people write in their own alphabet. A tag that
 # is the first parameter is found on the way.
 _NAME_ADDR = re.compile(
-    rb'((?:"(?:[^"\\]++|\\.)*+"|[^"<,;:@]++)*+<)([^<>]*+)(>(?:;tag=([A-Za-z0-9\-.!%*_+`\'~]++)(?![^;]))?+.*)', re.DOTALL
+    rb'([^"<,;:@]*(?:"%b"[^"<,;:@]*)*<)([^<>]*)(>(?:;tag=([A-Za-z0-9\-.!%%*_+`\'~]+)(?![^;]))?.*)' % grammar.QUOTED,
+    re.DOTALL,
 )
 _CSEQ = re.compile(rb"([0-9]{1,10})\s+([A-Za-z0-9\-.!%*_+`'~]+)")
 
