@@ -23,7 +23,8 @@ EXIT_CODES = """exit codes: 0 pass, 1 the call failed, 2 usage or a missing prer
 
 settings (environment or .env): LAB_PROJECT, HOME_SUBNET, INTERNET_SUBNET, BOB_HOME_SUBNET, BASE_IMAGE,
 LAB_TOPOLOGY, NAT_TYPE, NAT_TYPE_BOB, LAB_OVERLAY (one more compose file), LAB_TRANSPORT, LAB_BOB_TRANSPORT,
-LAB_PAGE_PORT (of the live page on the loopback; 0: none), and every address of compose.yaml"""
+LAB_PAGE_PORT (of the live page on the loopback; 0: none), PROXY_PYTHON (pypy3 or python3), and every address of
+compose.yaml"""
 
 
 class Parser(argparse.ArgumentParser):

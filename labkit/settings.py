@@ -71,6 +71,7 @@ TOPOLOGIES = {
 }
 REMEDIES = ("received", "rport", "contact", "record_route", "flow", "keepalive", "relay")
 PHONES = ("sipp", "baresip")
+PYTHONS = ("pypy3", "python3")  # of the proxy's image, the usual one first
 OVERLAYS = {"LAB_ALICE": "baresip.yaml", "LAB_BOB": "baresip-bob.yaml"}  # of the folder phones
 TRANSPORTS = ("udp", "tcp", "tls")
 PAGE_PORT, NO_PAGE = "LAB_PAGE_PORT", ROOT / "topologies" / "no-page.yaml"
@@ -155,6 +156,9 @@ def load(
     values["LAB_TRANSPORT"] = transport or given.get("LAB_TRANSPORT") or "udp"
     values["LAB_BOB_TRANSPORT"] = bob_transport or given.get("LAB_BOB_TRANSPORT") or values["LAB_TRANSPORT"]
     mistakes += _choose_phones(values, {"alice": alice, "bob": bob})
+    values["PROXY_PYTHON"] = given.get("PROXY_PYTHON") or PYTHONS[0]
+    if values["PROXY_PYTHON"] not in PYTHONS:
+        mistakes.append(f"PROXY_PYTHON={values['PROXY_PYTHON']}: unknown; the proxy's image has {', '.join(PYTHONS)}")
     if mistakes:
         raise Mistake("; ".join(mistakes))
     values[PAGE_PORT] = given.get(PAGE_PORT, "") if page is None else page

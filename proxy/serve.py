@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +20,16 @@ from proxy.net.store import Store
 from proxy.net.workers import Worker, part
 
 GC_YOUNG = 10_000  # new objects after which the youngest are looked through
+# How often PyPy sees something done before it compiles it: so a call costs what it will cost for good after a thousand
+# others, and not after ten thousand.
+COMPILER = "threshold=200,function_threshold=300,trace_eagerness=40"
 
 MISTAKES = (CannotServe, users.BadUsers, KeyFileError, tls.BadTls)  # the user's own, beside his settings
 
 
 def serve(settings: Settings) -> int:
     """Serve until a signal comes. Raises CannotServe, BadUsers, BadTls or KeyFileError."""
+    _hasten_compiler()
     log = Log(settings.log, time.monotonic, as_json=settings.log_format == "json")
     key, store = keep_state(settings, log)
     _check(settings)
@@ -119,15 +124,24 @@ async def _gather(shell: Shell, worker: Worker) -> bool:
     return not ended
 
 
+def _hasten_compiler() -> None:
+    """Have PyPy compile earlier than it would; CPython has no compiler."""
+    if platform.python_implementation() == "PyPy":
+        import pypyjit  # type: ignore[import-not-found]  # PyPy's own
+
+        pypyjit.set_param(COMPILER)
+
+
 def _spare_collector() -> None:
-    """Keep the garbage collector from what is here now, and stays.
+    """Keep CPython's garbage collector from what is here now, and stays.
 
     Nothing of a call refers to itself, so there is nothing to find in what a busy proxy keeps, and to look through it
-    would stop every call for half a second.
+    would stop every call for half a second. PyPy's goes through it little by little, and has no such knobs.
     """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(GC_YOUNG, 100, 1_000_000)
+    if platform.python_implementation() == "CPython":
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(GC_YOUNG, 100, 1_000_000)
 
 
 def _reloader(settings: Settings, shell: Shell) -> Callable[[], list[str]]:

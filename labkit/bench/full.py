@@ -17,6 +17,8 @@ from labkit.bench.plan import APART, ONE_WORKER, Plan, standing
 from labkit.bench.systems import Images, Users
 from labkit.bench.work import OURS, WORKS, Work
 
+IMPLEMENTATION = "import platform as it; print(it.python_implementation(), it.python_version())"
+
 
 def measure(plan: Plan, keep: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
     """Do all of it, and return the result as bench.json has it; what there is so far is kept. Raises LabBroken."""
@@ -29,7 +31,7 @@ def measure(plan: Plan, keep: Callable[[dict[str, Any]], object]) -> dict[str, A
         if not plan.is_quick:
             result |= limits.of_sipp(plan, users)
             result["workers"] = {OURS: sharing.measure(plan, users)}
-            result["engine"] = {OURS: loaded.engine_times(plan.images.proxy)}
+            result["engine"] = {OURS: loaded.engine_times(plan.images)}
     finally:
         users.remove()
     result["run"]["not_measured"] = not_measured(plan, result)
@@ -78,7 +80,7 @@ def _processor() -> str:
 
 def _versions(images: Images) -> dict[str, str]:
     asked = {
-        "the proxy's Python": (images.proxy, "python3 -V | cut -d' ' -f2"),
+        "the proxy's": (images.proxy, f"{images.python} -c '{IMPLEMENTATION}'"),
         "Kamailio": (images.peers, "kamailio -v | sed -n 's/^version: kamailio //p'"),
         "Sippy": (images.peers, "basename /opt/sippy/sippy-*.dist-info .dist-info | cut -d- -f2"),
         "rtpengine": (images.peers, "dpkg-query -Wf '${Version}' rtpengine-daemon"),

@@ -13,7 +13,7 @@ from labkit.bench import load, report, rounds
 from labkit.bench.containers import SCENARIOS, SYSTEM_CPU, Standing, docker
 from labkit.bench.load import Job
 from labkit.bench.plan import Plan
-from labkit.bench.systems import Users
+from labkit.bench.systems import Images, Users
 from labkit.bench.work import OURS, Work
 from labkit.outcome import LabBroken, say
 
@@ -64,11 +64,12 @@ def measure(
     return report.compared(found)
 
 
-def engine_times(image: str) -> dict[str, Any]:
+def engine_times(images: Images) -> dict[str, Any]:
     """Return the microseconds of the bare engine for each message, on the proxy's own Python. Raises LabBroken."""
     done = docker(
         "run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL", "--cpuset-cpus", SYSTEM_CPU,
-        "--env", "PYTHONPATH=/srv", "--volume", f"{SCENARIOS}:/bench:ro", image, "python3", "/bench/mix.py", "--time",
+        "--env", "PYTHONPATH=/srv", "--volume", f"{SCENARIOS}:/bench:ro", images.proxy, images.python, "/bench/mix.py",
+        "--time",
     )  # fmt: skip
     if done.returncode != 0:
         raise LabBroken(f"the engine could not be measured: {progress.last_lines(done.stderr)}")

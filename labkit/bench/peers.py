@@ -31,7 +31,7 @@ def ensure(lab: Settings) -> Images:
         )  # fmt: skip
         if built.returncode != 0:
             raise Mistake(f"the image of the peers could not be built: {progress.last_lines(built.stdout)}")
-    return Images(f"sip-nat-lab/proxy:{tag}", f"sip-nat-lab/phone:{tag}", name)
+    return Images(f"sip-nat-lab/proxy:{tag}", f"sip-nat-lab/phone:{tag}", name, lab.values["PROXY_PYTHON"])
 
 
 def _authorities() -> Iterator[Path]:

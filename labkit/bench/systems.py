@@ -25,6 +25,7 @@ class Images:
     proxy: str
     phone: str
     peers: str
+    python: str  # which of its own serves the proxy
     other: str = ""  # another image of the proxy
 
 
@@ -97,11 +98,11 @@ def _ours(work: Work, images: Images, users: Users, workers: int) -> Program:
         volumes.append("/var/lib/sip-proxy")  # a volume, which lies on a disk
     if work.is_media:
         variables |= {"SIP_PROXY_RELAY": "always", "SIP_PROXY_RELAY_PORTS": MEDIA_PORTS}
-    return Program(images.proxy, ["python3", "-m", "proxy"], variables, volumes)
+    return Program(images.proxy, [images.python, "-m", "proxy"], variables, volumes)
 
 
 def _other(work: Work, images: Images, users: Users, workers: int) -> Program:
-    return _ours(work, replace(images, proxy=images.other), users, workers)
+    return replace(_ours(work, images, users, workers), image=images.other, command=())  # what it does by itself
 
 
 def _kamailio(work: Work, images: Images, users: Users, workers: int) -> Program:

@@ -24,7 +24,7 @@ CALM_S = 60.0  # longer than the longest timer, 64*T1 = 32 s
 GROWTH = 1.05
 
 # It is killed at the end of the test: nothing of it is to be kept.
-SERVE = "echo $$ >/tmp/load.pid; exec python3 -m proxy >/dev/null"  # its log is nobody's
+SERVE = "echo $$ >/tmp/load.pid; exec pypy3 -m proxy >/dev/null"  # its log is nobody's
 ASK = f"from urllib.request import urlopen; print(urlopen('http://127.0.0.1:{HTTP_PORT}/metrics').read().decode())"
 
 

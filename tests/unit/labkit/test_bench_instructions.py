@@ -12,7 +12,7 @@ from labkit.bench import instructions
 from labkit.bench.systems import Images
 from labkit.outcome import Exit, Mistake
 
-IMAGES = Images("proxy", "phone", "peers")
+IMAGES = Images("proxy", "phone", "peers", "pypy3")
 KEPT = {"INVITE": 100_000, "ACK": 40_000}
 
 

@@ -10,7 +10,7 @@ from labkit.bench.systems import Images, Users, program
 from labkit.bench.work import KAMAILIO, OURS, RTPENGINE, WORKS
 from tests.bench.sipp import percentile, times
 
-IMAGES = Images("proxy", "phone", "peers")
+IMAGES = Images("proxy", "phone", "peers", "pypy3")
 TRACE = """\
 2026-01-01\t00:00:00.100000\t100.100000\tS\t1@x\tCSeq:1 INVITE\tINVITE sip:b@x SIP/2.0
 2026-01-01\t00:00:00.101000\t100.101000\tR\t1@x\tCSeq:1 INVITE\tSIP/2.0 100 Trying

@@ -322,6 +322,7 @@ def test_a_sipp_that_is_to_speak_tls_is_a_mistake() -> None:
         ("NAT_TYPE", "carrier", "unknown; known: home, none,"),
         ("LAB_TOPOLOGY", "ring", "unknown; the topologies are one-home, two-homes, same-home, cgnat, no-nat"),
         ("LAB_OVERLAY", "/nowhere.yaml", "no such file"),
+        ("PROXY_PYTHON", "ruby", "unknown; the proxy's image has pypy3, python3"),
         ("LAB_TRANSPORT", "sctp", "unknown; the transports are udp, tcp, tls"),
         ("LAB_BOB_TRANSPORT", "TCP", "unknown; the transports are udp, tcp, tls"),
     ],
