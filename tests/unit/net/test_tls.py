@@ -109,6 +109,14 @@ def test_without_a_ca_the_system_says_who_is_trusted(made: Path, monkeypatch: py
     shake_hands(tls.client_context(None, None, None), server(made), "127.0.0.1")
 
 
+def test_a_system_that_trusts_nobody_is_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(context: ssl.SSLContext) -> None:
+        raise FileNotFoundError  # as PyPy does
+
+    monkeypatch.setattr(ssl.SSLContext, "load_default_certs", load)
+    assert tls.client_context(None, None, None).verify_mode is ssl.CERT_REQUIRED
+
+
 def test_nothing_older_than_tls_1_2_is_spoken(made: Path) -> None:
     old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     old.load_verify_locations(made / "ca.pem")
